@@ -1,0 +1,378 @@
+"""
+What is known of a shard at one moment. All plain, frozen data.
+
+`None` means unknown, and unknown is never zero: a bridge that we cannot hear may still
+carry calls, so nothing may stop it on a number that is not there.
+Every time is an aware UTC datetime; units stand last in names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Our view of a machine's life; the moves between phases stand in `lifecycle`."""
+
+    BOOTING = "booting"
+    READY = "ready"
+    DRAINING = "draining"
+    FENCED = "fenced"
+    DELETING = "deleting"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+class Purpose(StrEnum):
+    """Why a bridge drains. Written before the drain, so that a crash cannot lose it."""
+
+    TEAR_DOWN = "tear_down"
+    SURPLUS = "surplus"
+    RECYCLE = "recycle"
+    OPERATOR = "operator"
+    FOREIGN = "foreign"
+    """A drain that no row explains: an operator is debugging. Not ours to touch."""
+
+
+OURS_TO_UNDRAIN = frozenset({Purpose.TEAR_DOWN, Purpose.SURPLUS, Purpose.RECYCLE})
+
+
+class Power(StrEnum):
+    """ARM's power state, as far as a decision needs it."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    """Stopped, deallocated, or on the way there: no process can be serving on it."""
+    UNKNOWN = "unknown"
+    """Starting, or not told."""
+
+
+class Reach(StrEnum):
+    """How a bridge's private port took our question."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    """TCP connection refused by a host that is up: the process is not listening."""
+    TIMED_OUT = "timed_out"
+    """No answer in time. Proves nothing: the bridge may be serving others."""
+    BROKEN = "broken"
+    """Something answered that is not a bridge we understand (reset, TLS, redirect, garbage)."""
+    NOT_ASKED = "not_asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One VM of a scale set, as ARM tells it."""
+
+    vm_id: str
+    """GUID, lower case: the identity of the machine. Names and addresses repeat, this does not."""
+    name: str
+    instance_id: str
+    """What ARM's delete takes: the VM name (Flexible) or the number (Uniform)."""
+    resource_id: str
+    """Full ARM id of the VM, lower case: what Azure Monitor is asked with."""
+    time_created: datetime | None
+    power: Power
+    provisioning: str
+    """ARM's provisioningState: Creating, Updating, Succeeded, Failed, Deleting."""
+    address: str | None
+    """Private IPv4 address of the primary NIC; None while ARM does not tell one."""
+    image: str | None
+    """Exact image version, or resource id of it."""
+    error: str | None = None
+    """Code and message of a failed provisioning."""
+
+    @property
+    def is_deleting(self) -> bool:
+        """ARM has begun to remove it."""
+        return self.provisioning == "Deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleSet:
+    """The scale set's own record in ARM."""
+
+    capacity: int
+    etag: str
+    vm_size: str
+    owner: str | None
+    """Value of the tag `jvb-autoscaler-owner`; None where the tag is absent."""
+    provisioning: str
+    sku_tier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeStats:
+    """
+    The statistics of one bridge, from `/colibri/stats` of JVB stable 7210 or newer.
+
+    Every count is a non-negative integer or None. Rates are kbit/s as the bridge gives them.
+    """
+
+    timestamp: datetime
+    conferences: int | None
+    local_endpoints: int | None
+    endpoints: int | None
+    octo_endpoints: int | None
+    largest_conference: int | None
+    stress_level: float | None
+    download_kbps: float | None
+    upload_kbps: float | None
+    drain: bool | None
+    graceful_shutdown: bool
+    shutting_down: bool
+    healthy: bool | None
+    muc_clients_connected: int | None
+    mucs_joined: int | None
+    total_conferences_created: int | None
+    total_conferences_completed: int | None
+    total_participants: int | None
+    total_bytes_sent: int | None
+    total_bytes_received: int | None
+    total_ice_failed: int | None = None
+    dtls_failed_endpoints: int | None = None
+    relay_id: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What one bridge answered in one tick."""
+
+    at: datetime
+    reach: Reach
+    health_ok: bool | None = None
+    """`/about/health` answered 200 (True) or another status (False)."""
+    stats: BridgeStats | None = None
+    drain: bool | None = None
+    """From the stats, else from `GET /colibri/drain`."""
+    process_started_at: datetime | None = None
+    """`startup_time` of `/metrics`, where it was asked and the JVB has it (2024-05 and newer)."""
+    supported: bool = True
+    """False: a JVB without drain (older than stable 7210): left alone."""
+    problem: str | None = None
+    """Why stats or health are missing, in words: a status, a field, a limit that was passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformLoad:
+    """The newest complete minute that Azure Monitor has of one VM."""
+
+    at: datetime
+    in_mbps: float | None
+    out_mbps: float | None
+    cpu_fraction: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTotals:
+    """Counters that only ever grow while one JVB process lives; a fall proves a restart."""
+
+    conferences_created: int | None = None
+    conferences_completed: int | None = None
+    participants: int | None = None
+    bytes_sent: int | None = None
+    bytes_received: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeMemory:
+    """
+    What we remember of one machine between ticks: one row of `bridges`, keyed by vmId.
+
+    The cloud is the truth for what exists; this remembers only since when and why.
+    The row is also the intent of every step against the bridge: `phase`, `wanted_drain` and
+    `purpose` are written before the call that makes them true.
+    """
+
+    vm_id: str
+    name: str
+    phase: Phase
+    phase_since: datetime
+    first_seen: datetime
+    asked_by: str | None = None
+    """Our intent that asked for this VM; None: adopted, so never removed as 'never ready'."""
+    asked_at: datetime | None = None
+    ever_ready: bool = False
+    address: str | None = None
+    time_created: datetime | None = None
+    epoch: int = 0
+    """Lease epoch under which the last step was written."""
+
+    process_started_at: datetime | None = None
+    process_first_seen: datetime | None = None
+    totals: ProcessTotals = ProcessTotals()
+
+    stats_timestamp: datetime | None = None
+    polled_at: datetime | None = None
+    skew_seconds: float | None = None
+    """Our clock less the bridge's, learnt from its freshest answer."""
+
+    polls: str = ""
+    """The last five polls, newest last: `1` good, `0` bad."""
+    bad_since: datetime | None = None
+
+    wanted_drain: bool = False
+    purpose: Purpose | None = None
+    drain_asked_at: datetime | None = None
+    drained_at: datetime | None = None
+    """When `GET /colibri/drain` confirmed it; the settle time counts from here."""
+    drain_unseen_polls: int = 0
+    empty_since: datetime | None = None
+    """First settled poll that found it empty, with `created_at_empty` unchanged since."""
+    empty_seen_at: datetime | None = None
+    created_at_empty: int | None = None
+
+    fenced_at: datetime | None = None
+    refused_since: datetime | None = None
+    refused_seen_at: datetime | None = None
+    """First and latest refused connection with nothing answering between."""
+    exited_at: datetime | None = None
+
+    delete_asked_at: datetime | None = None
+    delete_attempts: int = 0
+    delete_not_before: datetime | None = None
+    operation: str | None = None
+    """Operation URL of the last delete, read once a tick until it ends."""
+
+    nic_mbps: tuple[float, ...] = ()
+    cpu_fractions: tuple[float | None, ...] = ()
+    stress_levels: tuple[float | None, ...] = ()
+    """Samples of the last polls, newest last (2, 5 and 5 of them)."""
+    pressure: float | None = None
+    """Last known pressure, kept while the bridge is silent."""
+    hot_answered: bool = False
+    """A +1 was already given for it being hot; cleared when its pressure falls under 0.7."""
+    relayed_since: datetime | None = None
+
+    unsupported: bool = False
+    failure: str | None = None
+    refusal: str | None = None
+    refusal_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateIntent:
+    """One machine that we asked ARM for: one row of `intents`, written before the call."""
+
+    intent_id: str
+    asked_at: datetime
+    epoch: int
+    capacity: int
+    """The absolute capacity that the write asked for."""
+    why: str
+    operation: str | None = None
+    """Operation URL, read once a tick until it ends; None before ARM answered."""
+    operation_done: bool = False
+    vm_id: str | None = None
+    ended_at: datetime | None = None
+    error: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Asked for, and neither seen as a machine nor failed."""
+        return self.ended_at is None and self.vm_id is None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMemory:
+    """What we remember of a shard between ticks: row `state` of `shards`."""
+
+    known_since: datetime
+    """First tick with this row. Without memory nothing is drained for a whole window."""
+    last_tick_at: datetime | None = None
+    epoch: int = 0
+    surplus_since: datetime | None = None
+    last_undrain_at: datetime | None = None
+    last_scale_out_at: datetime | None = None
+    lower_bound_polls: int = 0
+    """Polls in a row in which demand was at the point where bridges can no longer say how full."""
+    blind_since: datetime | None = None
+    blind_clear_ticks: int = 0
+    blind_bought: bool = False
+    disagree_ticks: int = 0
+    """Ticks in a row in which the capacity did not equal the machines listed."""
+    boot_failures: int = 0
+    backoff_until: datetime | None = None
+    last_clean_up_at: datetime | None = None
+    paused: bool = False
+    pause_reason: str | None = None
+    alerts: dict[str, datetime] = field(default_factory=dict)
+    """Open alerts by key, with since when."""
+    refusals: dict[str, datetime] = field(default_factory=dict)
+    """Refusals in force by key, with since when: how a stuck state is said only once."""
+    left_drained: tuple[str, ...] = ()
+    """Dry run: names of the bridges that an earlier live run left drained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """One machine in a snapshot: what ARM says, what the bridge says, what we remember."""
+
+    instance: Instance | None
+    """None: ARM no longer lists it (only while `deleting`)."""
+    memory: BridgeMemory
+    poll: Poll
+    platform: PlatformLoad | None = None
+    unhealthy_because: str | None = None
+    """None: healthy in this tick. Else the first condition that failed, in words."""
+    fresh: bool = False
+    """The statistics are of this tick and their clock advances."""
+    pressure: float | None = None
+    """Load over threshold: 1 is a full bridge. None: nothing known in this tick."""
+    nic_mbps: float | None = None
+    cpu_fraction: float | None = None
+
+    @property
+    def vm_id(self) -> str:
+        """Identity of the machine."""
+        return self.memory.vm_id
+
+    @property
+    def name(self) -> str:
+        """Name for people."""
+        return self.memory.name
+
+    @property
+    def phase(self) -> Phase:
+        """Phase after this tick's passive moves."""
+        return self.memory.phase
+
+    @property
+    def healthy(self) -> bool:
+        """Every sign of health was seen in this tick."""
+        return self.unhealthy_because is None
+
+    @property
+    def stats(self) -> BridgeStats | None:
+        """Statistics of this tick, only if fresh."""
+        return self.poll.stats if self.fresh else None
+
+    @property
+    def observed_drain(self) -> bool | None:
+        """What the bridge itself says of its drain."""
+        return self.poll.drain
+
+    @property
+    def idle(self) -> bool | None:
+        """No conference and no endpoint; None where either is unknown."""
+        stats = self.stats
+        if stats is None or stats.conferences is None or stats.local_endpoints is None:
+            return None
+        return stats.conferences == 0 and stats.local_endpoints == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that one decision may know."""
+
+    shard: str
+    now: datetime
+    epoch: int
+    scale_set: ScaleSet | None
+    """None: ARM did not answer completely. The machines are then unknown, not absent."""
+    bridges: tuple[Bridge, ...]
+    intents: tuple[CreateIntent, ...]
+    memory: ShardMemory
