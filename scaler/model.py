@@ -202,7 +202,10 @@ class BridgeMemory:
     """Lease epoch under which the last step was written."""
 
     process_started_at: datetime | None = None
-    process_first_seen: datetime | None = None
+    restart_seen_at: datetime | None = None
+    """When a fall of its totals proved a restart; its age counts from here where no start time is told."""
+    starts_drained: bool = False
+    """This process was drained when first seen: the image starts so, it is nobody's drain."""
     totals: ProcessTotals = ProcessTotals()
 
     stats_timestamp: datetime | None = None
@@ -246,6 +249,9 @@ class BridgeMemory:
     hot_answered: bool = False
     """A +1 was already given for it being hot; cleared when its pressure falls under 0.7."""
     relayed_since: datetime | None = None
+    """Since when relayed endpoints are counted without a conference (a stuck counter)."""
+    platform_quiet_since: datetime | None = None
+    """Since when Azure Monitor sees next to nothing leave this VM."""
 
     unsupported: bool = False
     failure: str | None = None
@@ -301,8 +307,8 @@ class ShardMemory:
     pause_reason: str | None = None
     alerts: dict[str, datetime] = field(default_factory=dict)
     """Open alerts by key, with since when."""
-    refusals: dict[str, datetime] = field(default_factory=dict)
-    """Refusals in force by key, with since when: how a stuck state is said only once."""
+    standing: dict[str, datetime] = field(default_factory=dict)
+    """Refusals (and, in dry run, would-be actions) in force by key, with since when: said only once."""
     left_drained: tuple[str, ...] = ()
     """Dry run: names of the bridges that an earlier live run left drained."""
 
@@ -376,3 +382,5 @@ class Snapshot:
     bridges: tuple[Bridge, ...]
     intents: tuple[CreateIntent, ...]
     memory: ShardMemory
+    other_owner: str | None = None
+    """The scale set's owner tag, where it names another installation than this one."""

@@ -17,7 +17,6 @@ from scaler.model import (
     ShardMemory,
 )
 
-
 T = TypeVar("T")
 
 

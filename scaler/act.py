@@ -1,0 +1,399 @@
+"""
+Perform a decision. Each step is written before it is done, and proved again from a fresh report.
+
+The decision saw a moment ago; the world may have moved. What cannot be proved now is not done,
+and the next tick starts from what is then seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from scaler.decision import (
+    Action,
+    Cause,
+    Delete,
+    Drain,
+    Event,
+    EventKind,
+    Fence,
+    Reason,
+    Refusal,
+    RepairCapacity,
+    Repurpose,
+    ScaleOut,
+    Undrain,
+)
+from scaler.errors import (
+    LeaseTooShort,
+    NotTheSameBridge,
+    Refused,
+    ScalerError,
+    StateChanged,
+    Throttled,
+    TryNextTick,
+)
+from scaler.explain import Outcome, action_in_words
+from scaler.ledger import Ledger
+from scaler.lifecycle import Move, moved
+from scaler.model import Bridge, BridgeMemory, CreateIntent, Phase, Poll, Power, Purpose, Reach, Snapshot
+from scaler.observe import delete_retry
+from scaler.policy import ScalingPolicy
+from scaler.ports import Bridges, Clock, Cloud, Lease, Target
+from scaler.reflect import BACKOFF_MINUTES
+from scaler.selection import uptime
+
+T = TypeVar("T")
+
+CALL_TIMEOUT = timedelta(seconds=15)
+LEASE_MARGIN = timedelta(seconds=30)
+_SAME_START = timedelta(seconds=1)
+
+
+class FactsChanged(ScalerError):
+    """A fresh report no longer shows what the step needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What an action may touch."""
+
+    cloud: Cloud
+    bridges: Bridges
+    clock: Clock
+    lease: Lease
+    policy: ScalingPolicy
+    snapshot: Snapshot
+
+
+async def perform(actions: Sequence[Action], hands: Hands, ledger: Ledger) -> tuple[Outcome, ...]:
+    """
+    Do the actions in order; the first permanent error stops the rest.
+
+    Raises `StateChanged` or `TryNextTick` when the tables did not take an intent: then nothing
+    more may be done in this tick. Errors of bridges and of ARM become outcomes.
+    """
+    outcomes: list[Outcome] = []
+    stopped = False
+    for action in actions:
+        if stopped:
+            outcomes.append(_refused(action, hands, Reason.STOPPED_EARLIER, ""))
+            continue
+        outcome, stopped = await _attempt(action, hands, ledger)
+        outcomes.append(outcome)
+        ledger.say(_event(outcome, hands))
+    return tuple(outcomes)
+
+
+async def _attempt(action: Action, hands: Hands, ledger: Ledger) -> tuple[Outcome, bool]:
+    """Try one action; return its outcome, and whether the rest must not be tried."""
+    try:
+        _check_lease(hands)
+        await _do(action, hands, ledger)
+    except LeaseTooShort as error:
+        return _refused(action, hands, Reason.LEASE_TOO_SHORT, str(error)), True
+    except NotTheSameBridge as error:
+        return _refused(action, hands, Reason.NOT_THE_SAME_BRIDGE, str(error)), False
+    except FactsChanged as error:
+        return _refused(action, hands, Reason.FACTS_CHANGED, str(error)), False
+    except CallFailed as error:
+        return _refused(action, hands, Reason.CALL_FAILED, str(error)), error.permanent
+    return Outcome(action, done=True), False
+
+
+class CallFailed(ScalerError):
+    """A call to a bridge or to ARM failed; `permanent`: a person must look."""
+
+    def __init__(self, cause: ScalerError) -> None:
+        """Wrap what the port raised, so that a failing table is never taken for a failing call."""
+        super().__init__(str(cause))
+        self.permanent = isinstance(cause, Refused)
+
+
+def _check_lease(hands: Hands) -> None:
+    left = hands.lease.until - hands.clock.now()
+    if left <= CALL_TIMEOUT + LEASE_MARGIN:
+        raise LeaseTooShort(f"the lease ends in {left.total_seconds():.0f} s")
+
+
+async def _do(action: Action, hands: Hands, ledger: Ledger) -> None:
+    match action:
+        case Undrain():
+            await _undrain(action, hands, ledger)
+        case Drain():
+            await _drain(action, hands, ledger)
+        case Repurpose():
+            memory = ledger.bridge(action.vm_id)
+            await ledger.intend(replace(memory, purpose=action.purpose, epoch=hands.lease.epoch))
+        case Fence():
+            await _fence(action, hands, ledger)
+        case Delete():
+            await _delete(action, hands, ledger)
+        case ScaleOut():
+            await _scale_out(action, hands, ledger)
+        case RepairCapacity():
+            await _write_capacity(hands, action.capacity)
+
+
+# Bridges
+
+
+async def _undrain(action: Undrain, hands: Hands, ledger: Ledger) -> None:
+    memory, now = ledger.bridge(action.vm_id), hands.clock.now()
+    await _same_bridge(hands, memory)
+    await ledger.intend(
+        replace(memory, wanted_drain=False, drain_asked_at=now, drained_at=None, epoch=hands.lease.epoch)
+    )
+    await _called(hands.bridges.set_drain(_target(hands, memory), on=False))
+    if not action.initial:
+        ledger.state = replace(ledger.state, last_undrain_at=now)
+    ledger.answered(action.answers)
+
+
+async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
+    memory, now = ledger.bridge(action.vm_id), hands.clock.now()
+    report = await _same_bridge(hands, memory)
+    if memory.phase is Phase.READY:
+        _prove(_serving(report), "it does not answer as a bridge that serves")
+    if action.purpose is Purpose.TEAR_DOWN and memory.phase is Phase.READY:
+        _prove(_empty(report), "a call came meanwhile")
+        _prove_age(hands, memory, report)
+    draining = moved(
+        memory,
+        Move.DRAIN,
+        now,
+        wanted_drain=True,
+        purpose=action.purpose,
+        drain_asked_at=now,
+        drained_at=None,
+        epoch=hands.lease.epoch,
+        process_started_at=report.process_started_at or memory.process_started_at,
+    )
+    await ledger.intend(draining)
+    target = _target(hands, memory)
+    await _called(hands.bridges.set_drain(target, on=True))
+    confirmed = await hands.bridges.read(target)
+    if confirmed.drain is True and _is_same(draining, confirmed):
+        ledger.remember(replace(draining, drained_at=hands.clock.now()))
+
+
+async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
+    memory, now = ledger.bridge(action.vm_id), hands.clock.now()
+    report = await _same_bridge(hands, memory)
+    _prove_empty_and_drained(hands, memory, report, joined=not action.never_ready)
+    fenced = moved(
+        memory,
+        Move.FENCE,
+        now,
+        fenced_at=now,
+        epoch=hands.lease.epoch,
+        process_started_at=report.process_started_at or memory.process_started_at,
+    )
+    await ledger.intend(fenced)
+    if action.never_ready:
+        ledger.state = replace(ledger.state, last_clean_up_at=now)
+    try:
+        await hands.bridges.shut_down(_target(hands, memory))
+    except Refused as error:
+        ledger.remember(moved(fenced, Move.FENCE_FAILED, now, failure=str(error)))
+        raise CallFailed(TryNextTick(str(error))) from error  # of one bridge, not of the shard
+    except TryNextTick as error:
+        raise CallFailed(error) from error
+
+
+async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:
+    memory, now = ledger.bridge(action.vm_id), hands.clock.now()
+    bridge = _bridge(hands, action.vm_id)
+    await _prove_gone(action, hands, bridge, memory)
+    if bridge.instance is None:
+        raise FactsChanged("ARM no longer lists it")
+    attempts = memory.delete_attempts + 1
+    deleting = moved(
+        memory,
+        Move.DELETE,
+        now,
+        delete_asked_at=now,
+        delete_attempts=attempts,
+        delete_not_before=now + delete_retry(attempts),
+        operation=None,
+        epoch=hands.lease.epoch,
+    )
+    await ledger.intend(deleting)
+    if action.cause is not Cause.TEAR_DOWN:
+        ledger.state = replace(ledger.state, last_clean_up_at=now)
+    operation = await _called(hands.cloud.delete(bridge.instance))
+    ledger.remember(replace(deleting, operation=operation))
+
+
+async def _prove_gone(action: Delete, hands: Hands, bridge: Bridge, memory: BridgeMemory) -> None:
+    """Prove again that no process can be serving. A time-out proves nothing of a VM that runs."""
+    if memory.phase is Phase.DRAINING:
+        report = await _same_bridge(hands, memory)
+        _prove_empty_and_drained(hands, memory, report, joined=True)
+        return
+    if bridge.instance is None or bridge.instance.address is None:
+        return
+    report = await hands.bridges.read(_target(hands, memory))
+    runs = bridge.instance.power is not Power.STOPPED and action.cause is not Cause.DEAD
+    _prove(report.reach not in (Reach.ANSWERED, Reach.BROKEN), "something answers on it")
+    _prove(report.reach is Reach.REFUSED or not runs, f"its port {report.reach}: that is no proof of an exit")
+
+
+def _target(hands: Hands, memory: BridgeMemory) -> Target:
+    """Address that ARM gave in this very tick; nothing else is ever called."""
+    instance = _bridge(hands, memory.vm_id).instance
+    if instance is None or instance.address is None:
+        raise FactsChanged("ARM tells no address for it")
+    return Target(memory.vm_id, instance.address, ask_process=True)
+
+
+def _bridge(hands: Hands, vm_id: str) -> Bridge:
+    return next(b for b in hands.snapshot.bridges if b.vm_id == vm_id)
+
+
+async def _same_bridge(hands: Hands, memory: BridgeMemory) -> Poll:
+    """Read a fresh report and make sure that the process we know gave it."""
+    report = await hands.bridges.read(_target(hands, memory))
+    if report.reach is not Reach.ANSWERED:
+        raise FactsChanged(f"its port {report.reach}")
+    if not _is_same(memory, report):
+        raise NotTheSameBridge(f"started {report.process_started_at}, we know {memory.process_started_at}")
+    return report
+
+
+def _is_same(memory: BridgeMemory, report: Poll) -> bool:
+    """Same start time where both are known, and no total that fell."""
+    told, known = report.process_started_at, memory.process_started_at
+    if told is not None and known is not None and abs(told - known) > _SAME_START:
+        return False
+    created, before = _created(report), memory.totals.conferences_created
+    return created is None or before is None or created >= before
+
+
+def _created(report: Poll) -> int | None:
+    return report.stats.total_conferences_created if report.stats else None
+
+
+def _prove(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise FactsChanged(otherwise)
+
+
+def _serving(report: Poll) -> bool:
+    stats = report.stats
+    return (
+        stats is not None
+        and report.health_ok is True
+        and bool(stats.mucs_joined)
+        and not stats.graceful_shutdown
+        and not stats.shutting_down
+    )
+
+
+def _empty(report: Poll) -> bool:
+    return report.stats is not None and report.stats.conferences == 0 and report.stats.local_endpoints == 0
+
+
+def _prove_age(hands: Hands, memory: BridgeMemory, report: Poll) -> None:
+    """The process may have restarted, idle, without a total to show it: judge its age once more."""
+    started = report.process_started_at or memory.process_started_at
+    age = uptime(replace(memory, process_started_at=started), hands.snapshot.now)
+    old_enough = age is not None and age > timedelta(minutes=hands.policy.uptime_minutes)
+    _prove(old_enough, f"its process started {started}")
+
+
+def _prove_empty_and_drained(hands: Hands, memory: BridgeMemory, report: Poll, *, joined: bool) -> None:
+    _prove(report.drain is True, "it does not say that it is drained")
+    _prove(_empty(report), "a call came meanwhile, or it is not known")
+    _prove(_created(report) == memory.created_at_empty, "a conference came and went meanwhile")
+    if joined:
+        _prove(_serving(report), "it does not answer as a bridge that serves")
+        _prove_age(hands, memory, report)
+
+
+# ARM
+
+
+async def _scale_out(action: ScaleOut, hands: Hands, ledger: Ledger) -> None:
+    now = hands.clock.now()
+    intents = [
+        CreateIntent(
+            intent_id=f"{now:%Y%m%dT%H%M%S}-{hands.lease.epoch}-{number}",
+            asked_at=now,
+            epoch=hands.lease.epoch,
+            capacity=action.capacity,
+            why=action.because,
+        )
+        for number in range(1, action.count + 1)
+    ]
+    await ledger.intend_machines(intents)
+    try:
+        operation = await _write_capacity(hands, action.capacity)
+    except CallFailed as error:
+        _not_bought(ledger, intents, error, now)
+        raise
+    ledger.remember_machines([replace(i, operation=operation) for i in intents])
+    blind = ledger.state.blind_since is not None
+    ledger.state = replace(
+        ledger.state, last_scale_out_at=now, blind_bought=ledger.state.blind_bought or blind
+    )
+    ledger.answered(action.answers)
+
+
+def _not_bought(ledger: Ledger, intents: list[CreateIntent], error: CallFailed, now: datetime) -> None:
+    """
+    End the intents of a write that ARM certainly did not take.
+
+    After a lost answer nothing is certain: those stay open, and the next tick reads the capacity.
+    """
+    cause = error.__cause__
+    if isinstance(cause, TryNextTick) and not isinstance(cause, Throttled):
+        return
+    ledger.remember_machines([replace(i, ended_at=now, error=str(error)) for i in intents])
+    state = ledger.state
+    if isinstance(cause, Throttled):
+        wait = timedelta(seconds=cause.retry_after_seconds or 60)
+        ledger.state = replace(state, backoff_until=now + wait)
+    elif isinstance(cause, Refused):
+        failures = state.boot_failures + 1
+        wait = timedelta(minutes=BACKOFF_MINUTES[min(failures, len(BACKOFF_MINUTES)) - 1])
+        ledger.state = replace(state, boot_failures=failures, backoff_until=now + wait)
+
+
+async def _write_capacity(hands: Hands, capacity: int) -> str | None:
+    scale_set = hands.snapshot.scale_set
+    if scale_set is None:
+        raise FactsChanged("the scale set is not known")
+    return await _called(hands.cloud.scale_out(scale_set, capacity))
+
+
+async def _called(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except (TryNextTick, Refused, StateChanged) as error:
+        raise CallFailed(error) from error
+
+
+# Words
+
+
+def _refused(action: Action, hands: Hands, reason: Reason, detail: str) -> Outcome:
+    vm_id = getattr(action, "vm_id", None)
+    return Outcome(action, done=False, refusal=Refusal(reason, detail, vm_id, _name(action, hands)))
+
+
+def _name(action: Action, hands: Hands) -> str:
+    vm_id = getattr(action, "vm_id", None)
+    return next((b.name for b in hands.snapshot.bridges if b.vm_id == vm_id), hands.snapshot.shard)
+
+
+def _event(outcome: Outcome, hands: Hands) -> Event:
+    name, vm_id = _name(outcome.action, hands), getattr(outcome.action, "vm_id", None)
+    words = action_in_words(outcome.action, name)
+    if outcome.done:
+        return Event(EventKind.ACTED, name, f"{words}: {outcome.action.because}", vm_id)
+    detail = f"{outcome.refusal.reason}: {outcome.refusal.detail}" if outcome.refusal else ""
+    return Event(EventKind.ACT_FAILED, name, f"did not {words}: {detail}", vm_id)

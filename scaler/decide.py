@@ -1,0 +1,286 @@
+"""decide(snapshot, policy) -> Decision. Composes the rules; knows none of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from scaler.decision import (
+    Action,
+    Alert,
+    Decision,
+    Drain,
+    Event,
+    EventKind,
+    Reason,
+    Refusal,
+    Totals,
+    Undrain,
+)
+from scaler.model import BridgeMemory, Phase, Reach, ShardMemory, Snapshot
+from scaler.policy import ScalingPolicy
+from scaler.scale_in import (
+    Shrink,
+    clean_ups,
+    dead,
+    deletes,
+    drains,
+    fences,
+    redrains,
+    repurposes,
+)
+from scaler.scale_out import Growth, Want, grow, openings, pause_undrains, want
+from scaler.selection import Fleet, is_our_drain, refuse, survey
+from scaler.watch import alerts, count_on
+
+ROUTINE = frozenset(
+    {
+        Reason.SETTLING,
+        Reason.NOT_EMPTY,
+        Reason.AWAITING_EXIT,
+        Reason.RETRY_LATER,
+        Reason.DELETE_IN_FLIGHT,
+        Reason.ALREADY_LEAVING,
+        Reason.NOT_OLDEST,
+        Reason.ONE_PER_TICK,
+        Reason.PENDING_COVERS,
+        Reason.STEP_LIMIT,
+        Reason.CREATION_IN_FLIGHT,
+        Reason.SCALED_OUT,
+        Reason.HOT,
+        Reason.NO_HEADROOM,
+        Reason.SURPLUS_TOO_SHORT,
+        Reason.TOO_YOUNG,
+        Reason.ONLY_HEALTHY,
+        Reason.AT_MINIMUM,
+        Reason.LAST_ACCEPTING,
+    }
+)
+"""Refusals of ordinary days: in every decision record, but not worth an event each time."""
+
+_PHASES_THAT_WAIT = (Phase.READY, Phase.DRAINING)
+
+
+def decide(snapshot: Snapshot, policy: ScalingPolicy) -> Decision:
+    """
+    Decide what shall be done in this tick. `policy` must be complete for the VM size.
+
+    Additions may only refuse more, drain, alert or add capacity: nothing here tears down a bridge
+    that the owner's rule would keep.
+    """
+    fleet = survey(snapshot, policy)
+    state = count_on(fleet)
+    found = alerts(fleet, state)
+    stop = _standstill(fleet)
+    if stop is not None:
+        return _decision(fleet, state, want(fleet, state), (), (stop,), (*found, _stop_alert(fleet, stop)))
+    opened = openings(fleet)
+    if state.paused:
+        return _paused(fleet, state, opened, found)
+    growth = grow(fleet, state)
+    if state.blind_since is not None:
+        no = refuse(Reason.BLIND, "most bridges cannot be heard: nothing is taken away")
+        return _decision(
+            fleet, state, growth.want, (*opened, *growth.actions), (no, *growth.refusals), found, growth
+        )
+    shrink = _shrink(fleet, state, growth)
+    actions = (*opened, *growth.actions, *shrink.actions)
+    return _decision(
+        fleet,
+        state,
+        growth.want,
+        actions,
+        (*growth.refusals, *shrink.refusals),
+        (*found, *shrink.alerts, *_at_maximum(fleet, growth.refusals)),
+        growth,
+    )
+
+
+def _shrink(fleet: Fleet, state: ShardMemory, growth: Growth) -> Shrink:
+    """All that takes away, but not from a bridge that is just being taken back."""
+    grew = bool(growth.created or growth.undrains)
+    steps = (
+        deletes(fleet)
+        + dead(fleet)
+        + clean_ups(fleet, state)
+        + fences(fleet)
+        + repurposes(fleet)
+        + redrains(fleet)
+        + drains(fleet, state, grew=grew)
+    )
+    taken_back = {undrain.vm_id for undrain in growth.undrains}
+    kept = tuple(a for a in steps.actions if getattr(a, "vm_id", None) not in taken_back)
+    return replace(steps, actions=_one_delete(kept))
+
+
+def _one_delete(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """At most one delete a tick, whatever the rules that asked for it."""
+    first = next((a for a in actions if a.verb == "delete"), None)
+    return tuple(a for a in actions if a.verb != "delete" or a is first)
+
+
+def _standstill(fleet: Fleet) -> Refusal | None:
+    """Why nothing at all may be done."""
+    policy, scale_set = fleet.policy, fleet.snapshot.scale_set
+    if fleet.snapshot.other_owner is not None:
+        detail = f"the scale set's tag jvb-autoscaler-owner names {fleet.snapshot.other_owner!r}: read only"
+        return refuse(Reason.OTHER_OWNER, detail)
+    if policy.missing:
+        size = scale_set.vm_size if scale_set else "unknown"
+        fields = " and ".join(policy.missing)
+        return refuse(
+            Reason.CONFIGURATION_INCOMPLETE,
+            f"VM size {size} is not in the table: set {fields} for this shard",
+        )
+    return None
+
+
+def _stop_alert(fleet: Fleet, stop: Refusal) -> Alert:
+    return Alert(str(stop.reason), fleet.snapshot.shard, stop.detail)
+
+
+def _paused(
+    fleet: Fleet, state: ShardMemory, opened: tuple[Undrain, ...], found: tuple[Alert, ...]
+) -> Decision:
+    """Take back what may be taken back, finish what is fenced, start nothing."""
+    refusal = refuse(Reason.PAUSED, state.pause_reason or "paused by an operator")
+    finishing = deletes(fleet) if state.blind_since is None else Shrink()
+    actions = (*opened, *pause_undrains(fleet), *finishing.actions)
+    refusals = (refusal, *finishing.refusals)
+    return _decision(fleet, state, want(fleet, state), actions, refusals, found)
+
+
+def hold(shard: str, now: datetime, epoch: int, memory: ShardMemory, reason: Reason, detail: str) -> Decision:
+    """Decide nothing, because what is needed to decide is not known."""
+    refusals, standing, events = _stand(memory, (refuse(reason, detail),), shard, now)
+    alert = Alert(str(reason), shard, detail)
+    told, open_alerts = _tell_alerts(memory, (alert,), now, close=False)
+    kept = replace(memory, last_tick_at=now, epoch=epoch, standing=standing, alerts=open_alerts)
+    return Decision(
+        shard, now, epoch, Totals(), kept, refusals=refusals, events=(*events, *told), alerts=(alert,)
+    )
+
+
+def _at_maximum(fleet: Fleet, refusals: Iterable[Refusal]) -> tuple[Alert, ...]:
+    return tuple(
+        Alert("at_maximum", fleet.snapshot.shard, refusal.detail)
+        for refusal in refusals
+        if refusal.reason is Reason.AT_MAXIMUM
+    )
+
+
+def _decision(
+    fleet: Fleet,
+    state: ShardMemory,
+    wish: Want,
+    actions: tuple[Action, ...],
+    refusals: tuple[Refusal, ...],
+    found: tuple[Alert, ...],
+    growth: Growth | None = None,
+) -> Decision:
+    now, shard = fleet.now, fleet.snapshot.shard
+    stated, standing, said = _stand(state, refusals, shard, now)
+    told, open_alerts = _tell_alerts(state, found, now)
+    return Decision(
+        shard=shard,
+        at=now,
+        epoch=fleet.snapshot.epoch,
+        totals=_totals(fleet, wish, actions, growth),
+        memory=replace(state, standing=standing, alerts=open_alerts),
+        bridges=_with_refusals(fleet, stated),
+        actions=actions,
+        votes=wish.votes,
+        refusals=stated,
+        events=(*said, *told),
+        alerts=found,
+    )
+
+
+def _stand(
+    state: ShardMemory, refusals: tuple[Refusal, ...], shard: str, now: datetime
+) -> tuple[tuple[Refusal, ...], dict[str, datetime], tuple[Event, ...]]:
+    """Add since-when to each refusal; say only those that are new and not routine."""
+    unique = {refusal.key: refusal for refusal in reversed(refusals)}
+    standing = {key: state.standing.get(key, now) for key in sorted(unique)}
+    stated = tuple(replace(unique[key], since=since) for key, since in standing.items())
+    events = tuple(
+        Event(EventKind.REFUSED, r.name or shard, f"{r.reason}: {r.detail}", r.vm_id)
+        for r in stated
+        if r.key not in state.standing and r.reason not in ROUTINE
+    )
+    return stated, standing, events
+
+
+def _tell_alerts(
+    state: ShardMemory, found: tuple[Alert, ...], now: datetime, *, close: bool = True
+) -> tuple[tuple[Event, ...], dict[str, datetime]]:
+    """Say an alert when it opens and when it closes. Without knowledge none is closed."""
+    present = {alert.key: alert for alert in found}
+    opened = tuple(
+        Event(EventKind.ALERT, alert.subject, f"{alert.kind}: {alert.text}")
+        for key, alert in present.items()
+        if key not in state.alerts
+    )
+    over = [key for key in state.alerts if key not in present] if close else []
+    closed = tuple(
+        Event(EventKind.ALERT_CLOSED, key.partition(":")[2], f"{key.partition(':')[0]} is over")
+        for key in over
+    )
+    still = {key: since for key, since in state.alerts.items() if key not in over}
+    return opened + closed, {**still, **{key: state.alerts.get(key, now) for key in present}}
+
+
+def _with_refusals(fleet: Fleet, refusals: tuple[Refusal, ...]) -> Mapping[str, BridgeMemory]:
+    """Write into each bridge's memory why it stays, with since-when."""
+    first: dict[str, Refusal] = {}
+    for refusal in refusals:
+        if refusal.vm_id is not None:
+            first.setdefault(refusal.vm_id, refusal)
+    result = {}
+    for bridge in fleet.bridges:
+        memory, no = bridge.memory, first.get(bridge.vm_id)
+        reason = str(no.reason) if no else None
+        if reason is None and memory.phase in _PHASES_THAT_WAIT and memory.ever_ready:
+            reason = str(Reason.NOT_OLDEST)
+        since = memory.refusal_since if reason == memory.refusal else fleet.now
+        result[bridge.vm_id] = replace(memory, refusal=reason, refusal_since=since if reason else None)
+    return result
+
+
+def _totals(fleet: Fleet, wish: Want, actions: tuple[Action, ...], growth: Growth | None) -> Totals:
+    stats = [b.stats for b in fleet.bridges if b.stats is not None]
+    scale_set = fleet.snapshot.scale_set
+    added = (growth.created + len(growth.undrains)) if growth else 0
+    new_drains = sum(1 for a in actions if isinstance(a, Drain) and _was_accepting(fleet, a.vm_id))
+    return Totals(
+        listed=fleet.listed,
+        healthy=len(fleet.healthy),
+        accepting=len(fleet.accepting),
+        draining=sum(1 for b in fleet.bridges if b.phase is Phase.DRAINING),
+        fenced=len(fleet.fenced),
+        deleting=len(fleet.deleting),
+        booting=sum(1 for b in fleet.bridges if b.phase is Phase.BOOTING),
+        failed=len(fleet.failed),
+        sick=len(fleet.sick),
+        unknown=sum(1 for b in fleet.bridges if b.poll.reach is not Reach.ANSWERED),
+        pending=fleet.pending,
+        minimum=fleet.policy.min_bridges,
+        maximum=fleet.policy.max_bridges,
+        capacity=scale_set.capacity if scale_set else None,
+        demand=round(fleet.demand_out, 3),
+        wanted=wish.accepting,
+        desired=len(fleet.accepting) + fleet.pending + added - new_drains,
+        conferences=sum(s.conferences or 0 for s in stats),
+        participants=sum(s.local_endpoints or 0 for s in stats),
+        out_mbps=round(sum(s.upload_kbps or 0 for s in stats) / 1000, 1),
+    )
+
+
+def _was_accepting(fleet: Fleet, vm_id: str) -> bool:
+    return any(b.vm_id == vm_id for b in fleet.accepting)
+
+
+def left_drained(snapshot: Snapshot) -> tuple[str, ...]:
+    """Names of the bridges that we drained: what a dry run leaves as it found it."""
+    return tuple(b.name for b in snapshot.bridges if is_our_drain(b))

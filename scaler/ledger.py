@@ -1,0 +1,109 @@
+"""The rows of one shard during one tick: intents are written at once, the rest at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from scaler.decision import Event
+from scaler.model import BridgeMemory, CreateIntent, Phase, ShardMemory
+from scaler.ports import ShardRows, Store, Stored
+
+
+class Ledger:
+    """
+    What will be remembered of the shard, and under which etags.
+
+    `intend` writes before it returns; `remember` only keeps for `save`. Every write raises
+    `StateChanged` when somebody else wrote the row since it was read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        shard: str,
+        rows: ShardRows,
+        state: ShardMemory,
+        bridges: Mapping[str, BridgeMemory],
+        intents: Sequence[CreateIntent],
+    ) -> None:
+        """`rows`: as read; the others: as they shall be now, before any action."""
+        self.state = state
+        self.events: list[Event] = []
+        self._store, self._shard, self._rows = store, shard, rows
+        self._bridges = dict(bridges)
+        self._intents = {intent.intent_id: intent for intent in intents}
+        self._stored_bridges = dict(rows.bridges)
+        self._stored_intents = dict(rows.intents)
+
+    @property
+    def bridges(self) -> Mapping[str, BridgeMemory]:
+        """Every bridge as it will be remembered."""
+        return self._bridges
+
+    def bridge(self, vm_id: str) -> BridgeMemory:
+        """One bridge as it will be remembered."""
+        return self._bridges[vm_id]
+
+    def say(self, event: Event) -> None:
+        """Keep an event for the record."""
+        self.events.append(event)
+
+    def remember(self, memory: BridgeMemory) -> None:
+        """Keep a bridge's new memory until `save`."""
+        self._bridges[memory.vm_id] = memory
+
+    async def intend(self, memory: BridgeMemory) -> None:
+        """Write a bridge's next step now, before it is done."""
+        self.remember(memory)
+        await self._put_bridges([memory])
+
+    def remember_machines(self, intents: Iterable[CreateIntent]) -> None:
+        """Keep what became of requested machines until `save`."""
+        self._intents.update({intent.intent_id: intent for intent in intents})
+
+    async def intend_machines(self, intents: Sequence[CreateIntent]) -> None:
+        """Write the machines that will be asked for now, before ARM is asked."""
+        self.remember_machines(intents)
+        await self._put_intents(intents)
+
+    def answered(self, vm_ids: Iterable[str]) -> None:
+        """Note that these hot bridges had their one answer."""
+        for vm_id in vm_ids:
+            self.remember(replace(self._bridges[vm_id], hot_answered=True))
+
+    async def save(self) -> None:
+        """Write every row that differs from what is stored; unchanged rows are not touched."""
+        await self._put_bridges([m for m in self._bridges.values() if self._differs(m)])
+        await self._put_intents([i for i in self._intents.values() if self._intent_differs(i)])
+        before = self._rows.state
+        if before is None or before.value != self.state:
+            await self._store.put_state(self._shard, Stored(self.state, before.etag if before else None))
+
+    def _differs(self, memory: BridgeMemory) -> bool:
+        stored = self._stored_bridges.get(memory.vm_id)
+        if stored is None:
+            return memory.phase is not Phase.GONE
+        return stored.value != memory
+
+    def _intent_differs(self, intent: CreateIntent) -> bool:
+        stored = self._stored_intents.get(intent.intent_id)
+        return stored is None or stored.value != intent
+
+    async def _put_bridges(self, memories: Sequence[BridgeMemory]) -> None:
+        if not memories:
+            return
+        rows = [Stored(m, _etag(self._stored_bridges.get(m.vm_id))) for m in memories]
+        for row in await self._store.put_bridges(self._shard, rows):
+            self._stored_bridges[row.value.vm_id] = row
+
+    async def _put_intents(self, intents: Sequence[CreateIntent]) -> None:
+        if not intents:
+            return
+        rows = [Stored(i, _etag(self._stored_intents.get(i.intent_id))) for i in intents]
+        for row in await self._store.put_intents(self._shard, rows):
+            self._stored_intents[row.value.intent_id] = row
+
+
+def _etag(stored: Stored[BridgeMemory] | Stored[CreateIntent] | None) -> str | None:
+    return stored.etag if stored else None

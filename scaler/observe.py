@@ -1,0 +1,138 @@
+"""Hear everything that one tick needs, in parallel, each neighbour with its own deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from scaler.decision import Event, EventKind
+from scaler.errors import Refused, TryNextTick
+from scaler.model import (
+    BridgeMemory,
+    CreateIntent,
+    Instance,
+    Phase,
+    PlatformLoad,
+    Poll,
+    Power,
+)
+from scaler.ports import Bridges, Cloud, Metrics, Operation, Target
+from scaler.reflect import Heard
+
+_DELETE_RETRY = (timedelta(minutes=2), timedelta(minutes=5), timedelta(minutes=15))
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """The ports that one shard is observed through. Metrics None: Azure Monitor is not asked."""
+
+    cloud: Cloud
+    bridges: Bridges
+    metrics: Metrics | None
+
+
+async def listen(ears: Ears, memories: Mapping[str, BridgeMemory], now: datetime) -> Heard:
+    """
+    Ask ARM, then all bridges and Azure Monitor.
+
+    Raises `TryNextTick` or `Refused` when ARM does not answer completely. A silent bridge or a
+    silent Monitor is a value, not an error.
+    """
+    known = {vm_id: memory.address for vm_id, memory in memories.items() if memory.address}
+    scale_set, instances = await asyncio.gather(ears.cloud.scale_set(), ears.cloud.instances(known))
+    targets = [t for each in instances if (t := target_of(each, memories.get(each.vm_id))) is not None]
+    polls, platform = await asyncio.gather(ears.bridges.poll(targets), _measure(ears.metrics, instances, now))
+    polls = await _ask_again(ears.bridges, targets, polls)
+    return Heard(scale_set, instances, polls, platform)
+
+
+def target_of(instance: Instance, memory: BridgeMemory | None) -> Target | None:
+    """
+    Where to ask this machine's bridge, or None where it cannot be asked.
+
+    The start time is asked while it is unknown, and of whatever is not simply serving.
+    """
+    if instance.address is None or instance.power is not Power.RUNNING or instance.is_deleting:
+        return None
+    plain = memory is not None and memory.phase is Phase.READY and memory.process_started_at is not None
+    return Target(instance.vm_id, instance.address, ask_process=not plain)
+
+
+async def _measure(
+    metrics: Metrics | None, instances: Sequence[Instance], now: datetime
+) -> Mapping[str, PlatformLoad]:
+    if metrics is None or not instances:
+        return {}
+    try:
+        return await metrics.read(instances, now)
+    except (TryNextTick, Refused):
+        return {}
+
+
+async def _ask_again(
+    bridges: Bridges, targets: Iterable[Target], polls: Mapping[str, Poll]
+) -> Mapping[str, Poll]:
+    """
+    Ask a bridge whose drain nobody explains for the start time of its process.
+
+    A restarted JVB may start drained: only its start time tells that from an operator's drain.
+    """
+    puzzling = [t for t in targets if not t.ask_process and polls[t.vm_id].drain is True]
+    if not puzzling:
+        return polls
+    answers = await bridges.poll([replace(target, ask_process=True) for target in puzzling])
+    return {**polls, **answers}
+
+
+async def follow_operations(
+    cloud: Cloud, intents: Sequence[CreateIntent], memories: Mapping[str, BridgeMemory], now: datetime
+) -> tuple[tuple[CreateIntent, ...], dict[str, BridgeMemory], tuple[Event, ...]]:
+    """
+    Read every open ARM operation once; its error becomes its intent's, or its bridge's.
+
+    `polling=False` alone would never see an allocation that fails after it was accepted.
+    """
+    urls = {i.operation for i in intents if i.operation and not i.operation_done}
+    urls |= {m.operation for m in memories.values() if m.operation}
+    states = dict(
+        zip(sorted(urls), await asyncio.gather(*(_read(cloud, url) for url in sorted(urls))), strict=True)
+    )
+    followed = tuple(_with_operation(intent, states) for intent in intents)
+    events: list[Event] = []
+    after = {
+        vm_id: _with_delete(memory, states[memory.operation], now, events) if memory.operation else memory
+        for vm_id, memory in memories.items()
+    }
+    return followed, after, tuple(events)
+
+
+async def _read(cloud: Cloud, url: str) -> Operation:
+    try:
+        return await cloud.operation(url)
+    except (TryNextTick, Refused):
+        return Operation(done=False)
+
+
+def _with_operation(intent: CreateIntent, states: Mapping[str, Operation]) -> CreateIntent:
+    state = states.get(intent.operation) if intent.operation else None
+    if state is None or not state.done:
+        return intent
+    return replace(
+        intent, operation_done=True, error=intent.error or (state.error if intent.is_open else None)
+    )
+
+
+def _with_delete(memory: BridgeMemory, state: Operation, now: datetime, events: list[Event]) -> BridgeMemory:
+    if not state.done:
+        return memory
+    if state.error is None:
+        return replace(memory, operation=None)
+    events.append(Event(EventKind.DELETE_FAILED, memory.name, state.error, memory.vm_id))
+    return replace(memory, operation=None, delete_not_before=now + delete_retry(memory.delete_attempts))
+
+
+def delete_retry(attempts: int) -> timedelta:
+    """How long to wait after so many attempts."""
+    return _DELETE_RETRY[min(max(attempts, 1), len(_DELETE_RETRY)) - 1]

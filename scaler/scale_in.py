@@ -1,0 +1,321 @@
+"""
+Which bridge is drained, fenced and deleted, and which machine that never joined is cleaned up. Pure.
+
+At most one of each a tick: every count is stale the moment something is deleted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from scaler import demand
+from scaler.decision import Action, Alert, Cause, Delete, Drain, Fence, Reason, Refusal, Repurpose
+from scaler.model import Bridge, Phase, Power, Purpose, Reach, ShardMemory
+from scaler.reflect import is_proved_empty
+from scaler.selection import (
+    LITERAL_TERMS,
+    SAFETY_TERMS,
+    Fleet,
+    is_our_drain,
+    next_to_drain,
+    objections,
+    oldest,
+    only_healthy,
+    refuse,
+)
+from scaler.watch import DELETE_IS_LATE_AFTER
+
+CLEAN_UP_EVERY = timedelta(minutes=10)
+DEAD_QUIET_FOR = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Shrink:
+    """The scale-in half of a decision."""
+
+    actions: tuple[Action, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+
+    def __add__(self, other: Shrink) -> Shrink:
+        """Put two halves together."""
+        return Shrink(
+            self.actions + other.actions, self.refusals + other.refusals, self.alerts + other.alerts
+        )
+
+
+def _no(*refusals: Refusal) -> Shrink:
+    return Shrink(refusals=refusals)
+
+
+def _do(action: Action) -> Shrink:
+    return Shrink(actions=(action,))
+
+
+# Delete: its process was seen to be gone
+
+
+def deletes(fleet: Fleet) -> Shrink:
+    """Delete the oldest exited machine, or ask again for one that ARM did not remove."""
+    result, free = Shrink(), not _delete_in_flight(fleet)
+    for bridge in fleet.bridges:
+        if bridge.phase is Phase.DELETING:
+            step = _again(fleet, bridge)
+        elif bridge.phase is Phase.FENCED:
+            step = _finish(fleet, bridge, free=free)
+        else:
+            continue
+        free = free and not step.actions
+        result += step
+    return result
+
+
+def _delete_in_flight(fleet: Fleet) -> bool:
+    return any(
+        b.phase is Phase.DELETING and fleet.now - b.memory.phase_since < DELETE_IS_LATE_AFTER
+        for b in fleet.deleting
+    )
+
+
+def _finish(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
+    memory = bridge.memory
+    if memory.exited_at is None or bridge.poll.reach is not Reach.REFUSED:
+        return _no(refuse(Reason.AWAITING_EXIT, "its process was not yet seen to be gone", bridge))
+    if memory.ever_ready and fleet.accepting_others(bridge) < 1:
+        return _no(refuse(Reason.LAST_ACCEPTING, "no other bridge accepts calls", bridge))
+    if not free:
+        return _no(refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge))
+    cause = Cause.TEAR_DOWN if memory.ever_ready else Cause.NEVER_READY
+    return _do(Delete(bridge.vm_id, cause, f"its process ended, seen {memory.exited_at:%H:%M:%S} UTC"))
+
+
+def _again(fleet: Fleet, bridge: Bridge) -> Shrink:
+    """ARM was asked and still lists it without deleting it: a failed delete, or a call that was lost."""
+    if bridge.instance is None or bridge.instance.is_deleting:
+        return Shrink()
+    due = bridge.memory.delete_not_before
+    if due is not None and fleet.now < due:
+        return _no(refuse(Reason.RETRY_LATER, f"the next delete is tried at {due:%H:%M:%S} UTC", bridge))
+    if bridge.poll.reach is Reach.ANSWERED:
+        return _no(refuse(Reason.FACTS_CHANGED, "something answers on it again", bridge))
+    cause = Cause.TEAR_DOWN if bridge.memory.ever_ready else Cause.NEVER_READY
+    return _do(Delete(bridge.vm_id, cause, f"attempt {bridge.memory.delete_attempts + 1}"))
+
+
+# Fence: drained, settled, and found empty long enough
+
+
+def fences(fleet: Fleet) -> Shrink:
+    """Fence the one drained bridge for which every term holds now."""
+    result, free = Shrink(), True
+    for bridge in fleet.live:
+        if not is_our_drain(bridge):
+            continue
+        step = _fence(fleet, bridge, free=free)
+        free = free and not step.actions
+        result += step
+    return result
+
+
+def _fence(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
+    memory = bridge.memory
+    if memory.drained_at is None or bridge.observed_drain is not True:
+        return _no(refuse(Reason.DRAIN_NOT_SEEN, "its report does not show the drain", bridge))
+    against = objections(fleet, bridge, (*LITERAL_TERMS, *SAFETY_TERMS))
+    if against:
+        return _no(*against)
+    if fleet.now - memory.drained_at < timedelta(seconds=fleet.policy.settle_seconds):
+        return _no(refuse(Reason.SETTLING, f"drained at {memory.drained_at:%H:%M:%S} UTC", bridge))
+    if not is_proved_empty(memory):
+        return _no(refuse(Reason.NOT_EMPTY, "two empty reports in a row are needed", bridge))
+    if not free:
+        return _no(refuse(Reason.ONE_PER_TICK, "another bridge is fenced in this tick", bridge))
+    if memory.failure is None:
+        return _do(Fence(bridge.vm_id, "drained, settled, empty in two reports, oldest"))
+    if fleet.policy.require_fence:
+        return _no(refuse(Reason.NO_FENCE, memory.failure, bridge))
+    return _do(Delete(bridge.vm_id, Cause.TEAR_DOWN, "empty; no fence, and `require_fence` is false"))
+
+
+# Drain: a first step that costs no call and can be taken back
+
+
+def repurposes(fleet: Fleet) -> Shrink:
+    """Keep a drain that met a conference, where the others carry the load: it empties as calls end."""
+    carried = demand.has_surplus(fleet.demand_out, len(fleet.accepting), fleet.policy.scale_out_pressure)
+    met = [
+        b for b in fleet.our_drains if b.memory.purpose is Purpose.TEAR_DOWN and b.idle is False and carried
+    ]
+    because = "a conference came before the fence; the others carry the load"
+    return Shrink(actions=tuple(Repurpose(b.vm_id, Purpose.SURPLUS, because) for b in met))
+
+
+def redrains(fleet: Fleet) -> Shrink:
+    """Ask again for a drain that its bridge does not show."""
+    lost = [
+        b
+        for b in fleet.bridges
+        if b.phase is Phase.DRAINING and b.memory.wanted_drain and b.observed_drain is False
+    ]
+    return Shrink(
+        actions=tuple(
+            Drain(b.vm_id, b.memory.purpose or Purpose.SURPLUS, "its report does not show the drain")
+            for b in lost
+        )
+    )
+
+
+def drains(fleet: Fleet, state: ShardMemory, *, grew: bool) -> Shrink:
+    """Start at most one new drain: the idle oldest, else the oldest at all after a lasting surplus."""
+    candidate = oldest(fleet)
+    if candidate is None:
+        return Shrink()
+    if candidate.phase is Phase.READY:
+        against = objections(fleet, candidate, (*LITERAL_TERMS, *SAFETY_TERMS))
+        if not against:
+            pace = pace_objections(fleet, state, candidate, grew=grew)
+            because = "more than one healthy, idle, old enough, oldest"
+            return _no(*pace) if pace else _do(Drain(candidate.vm_id, Purpose.TEAR_DOWN, because))
+        result = _no(*against)
+        if any(refusal.reason is not Reason.OLDEST_BUSY for refusal in against):
+            return result
+    else:
+        result = _why_waiting(candidate)
+    return result + _surplus_drain(fleet, state, grew=grew)
+
+
+def _why_waiting(oldest_bridge: Bridge) -> Shrink:
+    reasons = {Purpose.FOREIGN: Reason.FOREIGN_DRAIN, Purpose.OPERATOR: Reason.OPERATOR_DRAIN}
+    purpose = oldest_bridge.memory.purpose
+    reason = reasons.get(purpose, Reason.ALREADY_LEAVING) if purpose else Reason.ALREADY_LEAVING
+    return _no(refuse(reason, f"the oldest is {oldest_bridge.phase}", oldest_bridge))
+
+
+def _surplus_drain(fleet: Fleet, state: ShardMemory, *, grew: bool) -> Shrink:
+    """Empty the oldest by draining it, since Jicofo would keep refilling it for ever."""
+    bridge, obstacle = next_to_drain(fleet)
+    if obstacle is not None:
+        return _no(obstacle)
+    if bridge is None:
+        return Shrink()
+    against = objections(fleet, bridge, (only_healthy, *SAFETY_TERMS))
+    against += pace_objections(fleet, state, bridge, grew=grew)
+    limit = fleet.policy.draining_limit(fleet.listed)
+    if len(fleet.our_drains) >= limit:
+        against += (refuse(Reason.TOO_MANY_DRAINING, f"{len(fleet.our_drains)} drain, at most {limit}"),)
+    window = fleet.policy.scale_in_window
+    if not against and (state.surplus_since is None or fleet.now - state.surplus_since < window):
+        since = f"{state.surplus_since:%H:%M:%S} UTC" if state.surplus_since else "now"
+        detail = f"a bridge to spare since {since}, {window.total_seconds() / 60:g} min needed"
+        against += (refuse(Reason.SURPLUS_TOO_SHORT, detail),)
+    if against:
+        return _no(*against)
+    because = f"a bridge to spare since {state.surplus_since:%H:%M:%S} UTC; the oldest empties as calls end"
+    return _do(Drain(bridge.vm_id, Purpose.SURPLUS, because))
+
+
+def pace_objections(fleet: Fleet, state: ShardMemory, bridge: Bridge, *, grew: bool) -> tuple[Refusal, ...]:
+    """Why no new drain may start in this tick, whatever the bridge."""
+    window, found = fleet.policy.scale_in_window, []
+    if grew:
+        found.append(refuse(Reason.SCALED_OUT, "this tick adds bridges"))
+    if fleet.pending:
+        found.append(refuse(Reason.CREATION_IN_FLIGHT, f"{fleet.pending} machines on the way"))
+    hot = [b.name for b in fleet.accepting if demand.is_hot(b)]
+    if hot:
+        found.append(refuse(Reason.HOT, f"{hot[0]} is over a threshold"))
+    rest = fleet.accepting_others(bridge)
+    if not demand.has_surplus(fleet.demand_in, rest, fleet.policy.scale_in_pressure):
+        detail = (
+            f"demand {fleet.demand_in:.2f} on {rest} others is over {fleet.policy.scale_in_pressure:g} each"
+        )
+        found.append(refuse(Reason.NO_HEADROOM, detail))
+    undrained = state.last_undrain_at
+    if undrained is not None and fleet.now - undrained < window:
+        found.append(refuse(Reason.JUST_UNDRAINED, f"a drain was taken back at {undrained:%H:%M:%S} UTC"))
+    if fleet.now - state.known_since < window:
+        found.append(refuse(Reason.NO_MEMORY, f"watching since {state.known_since:%H:%M:%S} UTC only"))
+    return tuple(found)
+
+
+# Machines that never became a bridge, and bridges that died
+
+
+def clean_ups(fleet: Fleet, state: ShardMemory) -> Shrink:
+    """Remove one machine that we asked for and that cannot be serving; name the others."""
+    result = Shrink()
+    last = state.last_clean_up_at
+    free = last is None or fleet.now - last >= CLEAN_UP_EVERY
+    for bridge in fleet.failed:
+        step = _clean_up(fleet, bridge, free=free)
+        free = free and not step.actions
+        result += step
+    return result
+
+
+def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
+    memory = bridge.memory
+    action = _removal(bridge)
+    if memory.asked_by is None:
+        return _cannot_reach(bridge, refuse(Reason.NOT_OURS, "we did not ask for it", bridge))
+    if action is None:
+        why = refuse(Reason.CANNOT_REACH, "a process may be serving on it: " + (memory.failure or ""), bridge)
+        return _cannot_reach(bridge, why)
+    if not _has_witness(fleet, bridge):
+        return _no(refuse(Reason.NO_WITNESS, "no other bridge answers: it may be us", bridge))
+    if not free:
+        return _no(refuse(Reason.CLEAN_UP_PACE, "one clean-up in 10 min", bridge))
+    return _do(action)
+
+
+def _removal(bridge: Bridge) -> Action | None:
+    memory = bridge.memory
+    if bridge.instance is not None and bridge.instance.power is Power.STOPPED:
+        return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and ARM says that it does not run")
+    if memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED:
+        return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and its port is refused")
+    if not bridge.healthy and bridge.observed_drain is True and is_proved_empty(memory):
+        return Fence(bridge.vm_id, "never joined; drained and empty", never_ready=True)
+    return None
+
+
+def _has_witness(fleet: Fleet, bridge: Bridge) -> bool:
+    others = [b for b in fleet.bridges if b.vm_id != bridge.vm_id and b.memory.ever_ready]
+    return not others or any(b.poll.reach is Reach.ANSWERED for b in others)
+
+
+def _cannot_reach(bridge: Bridge, refusal: Refusal) -> Shrink:
+    text = (
+        f"never joined ({bridge.memory.failure}) and is not removed: {refusal.detail}. "
+        f"When you know that it serves nobody: jvb-autoscaler replace {bridge.name}"
+    )
+    return Shrink(refusals=(refusal,), alerts=(Alert("cannot_reach", bridge.name, text),))
+
+
+def dead(fleet: Fleet) -> Shrink:
+    """Replace a dead bridge where the operator allowed it and the platform proves that nothing flows."""
+    minutes = fleet.policy.replace_dead_after_minutes
+    if minutes is None:
+        return Shrink()
+    result = Shrink()
+    for bridge in fleet.sick:
+        since = bridge.memory.bad_since
+        if bridge.phase is not Phase.READY or since is None or fleet.now - since < timedelta(minutes=minutes):
+            continue
+        step = _replace_dead(fleet, bridge)
+        if step.actions and result.actions:
+            step = _no(refuse(Reason.ONE_PER_TICK, "another machine is deleted in this tick", bridge))
+        result += step
+    return result
+
+
+def _replace_dead(fleet: Fleet, bridge: Bridge) -> Shrink:
+    quiet = bridge.memory.platform_quiet_since
+    if fleet.accepting_others(bridge) < 2:
+        return _no(refuse(Reason.DEAD_NOT_PROVEN, "fewer than 2 others accept calls", bridge))
+    if quiet is None or fleet.now - quiet < DEAD_QUIET_FOR:
+        return _no(refuse(Reason.DEAD_NOT_PROVEN, "Azure Monitor does not show 30 quiet minutes", bridge))
+    if bridge.poll.reach is Reach.ANSWERED:
+        return _no(refuse(Reason.DEAD_NOT_PROVEN, "its port still answers", bridge))
+    return _do(Delete(bridge.vm_id, Cause.DEAD, f"dead, and quiet since {quiet:%H:%M:%S} UTC"))

@@ -1,0 +1,239 @@
+"""
+One tick of one shard: lease -> hear -> reflect -> decide -> act -> record.
+
+Everything is given from outside: the ports, the clock, the policy. A tick may be killed between
+any two steps; the next one reads the rows, looks at the world, and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from scaler.act import Hands, perform
+from scaler.decide import decide, hold, left_drained
+from scaler.decision import Action, Decision, Event, EventKind, Reason
+from scaler.errors import LeaseHeld, Refused, StateChanged, TryNextTick
+from scaler.explain import Outcome, action_in_words, record, sentence
+from scaler.ledger import Ledger
+from scaler.model import BridgeMemory, ShardMemory, Snapshot
+from scaler.observe import Ears, follow_operations, listen
+from scaler.policy import ScalingPolicy
+from scaler.ports import Clock, Lease, ShardRows, Store
+from scaler.reflect import reflect
+
+LEASE_SECONDS = 150.0
+"""Longer than a tick may take, plus the longest call and its margin; a crash costs two ticks."""
+TICK_DEADLINE_SECONDS = 50.0
+"""Below the function's own time-out, after which the host would kill the worker and all shards."""
+ALERT_PACE = timedelta(seconds=20)
+
+log = logging.getLogger("jvb_autoscaler")
+
+
+@dataclass(frozen=True, slots=True)
+class VmSize:
+    """What a VM size can carry."""
+
+    vcpus: int
+    nic_mbps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One scale set with its policy and its ports."""
+
+    name: str
+    scale_set_id: str
+    policy: ScalingPolicy
+    ears: Ears
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one tick of one shard came to."""
+
+    shard: str
+    at: datetime
+    result: str
+    """`done`, `lease held`, `too soon`, or `failed`."""
+    sentence: str
+    record: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A decision with what it was made from."""
+
+    decision: Decision
+    snapshot: Snapshot | None
+    policy: ScalingPolicy
+    gone: tuple[BridgeMemory, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+class Engine:
+    """Ticks all shards, each alone: a failing or slow one never holds up another."""
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        store: Store,
+        clock: Clock,
+        *,
+        run_id: str,
+        owner: str,
+        size_of: Callable[[str], VmSize | None],
+        dry_run: bool = False,
+    ) -> None:
+        """
+        Bind the engine to its ports.
+
+        `run_id` names this process in leases; `owner` names this installation, as the scale set's
+        tag `jvb-autoscaler-owner` does; `size_of` tells what a VM size carries.
+        """
+        self.shards = {shard.name: shard for shard in shards}
+        self.store, self.clock, self.dry_run = store, clock, dry_run
+        self._run_id, self._owner, self._size_of = run_id, owner, size_of
+
+    async def tick_all(self) -> tuple[Report, ...]:
+        """Tick every shard, in parallel."""
+        return tuple(await asyncio.gather(*(self.tick(name) for name in self.shards)))
+
+    async def tick(self, name: str, *, pace: timedelta | None = None) -> Report:
+        """
+        Run one tick of one shard, and never raise for what a neighbour did.
+
+        `pace`: do nothing when the last tick is younger than this.
+        """
+        started = self.clock.now()
+        try:
+            async with asyncio.timeout(TICK_DEADLINE_SECONDS):
+                return await self._leased(self.shards[name], started, pace)
+        except LeaseHeld as error:
+            return Report(name, started, "lease held", str(error))
+        except (TryNextTick, Refused, StateChanged, TimeoutError) as error:
+            why = str(error) or f"not done within {TICK_DEADLINE_SECONDS:g} s"
+            log.error("tick failed", extra={"shard": name, "error": why})
+            return Report(name, started, "failed", f"the tables did not answer as needed: {why}")
+
+    async def _leased(self, shard: Shard, started: datetime, pace: timedelta | None) -> Report:
+        lease = await self.store.acquire(shard.name, self._run_id, started, LEASE_SECONDS)
+        try:
+            rows = await self.store.load(shard.name)
+            last = rows.state.value.last_tick_at if rows.state else None
+            if pace is not None and last is not None and started - last < pace:
+                return Report(shard.name, started, "too soon", f"the last tick ran at {last:%H:%M:%S} UTC")
+            return await self._run(shard, lease, rows)
+        finally:
+            await self.store.release(lease, self.clock.now())
+
+    async def _run(self, shard: Shard, lease: Lease, rows: ShardRows) -> Report:
+        now = self.clock.now()
+        judged = await self._judge(shard, rows, now, lease.epoch)
+        decision = judged.decision
+        ledger = Ledger(
+            self.store,
+            shard.name,
+            rows,
+            decision.memory,
+            {**decision.bridges, **{memory.vm_id: memory for memory in judged.gone}},
+            judged.snapshot.intents if judged.snapshot else (),
+        )
+        outcomes: tuple[Outcome, ...] = ()
+        if self.dry_run:
+            self._say_would(ledger, judged)
+        elif judged.snapshot is not None:
+            hands = Hands(
+                shard.ears.cloud, shard.ears.bridges, self.clock, lease, judged.policy, judged.snapshot
+            )
+            outcomes = await perform(decision.actions, hands, ledger)
+        return await self._record(shard, ledger, judged, outcomes)
+
+    async def plan(self, name: str) -> Report:
+        """One dry tick: hear, reflect, decide; nothing is written or called."""
+        now, shard = self.clock.now(), self.shards[name]
+        try:
+            judged = await self._judge(shard, await self.store.load(name), now, epoch=0)
+        except (TryNextTick, Refused) as error:
+            return Report(name, now, "failed", f"the tables did not answer as needed: {error}")
+        row = record(judged.decision, (), judged.snapshot, dry_run=True)
+        return Report(name, now, "done", row["sentence"], row)
+
+    async def _judge(self, shard: Shard, rows: ShardRows, now: datetime, epoch: int) -> _Judged:
+        """Hear and decide; when ARM does not answer completely, hold still."""
+        memories = {vm_id: row.value for vm_id, row in rows.bridges.items()}
+        intents = [row.value for row in rows.intents.values()]
+        state = rows.state.value if rows.state else None
+        try:
+            followed, memories, told = await follow_operations(shard.ears.cloud, intents, memories, now)
+            heard = await listen(shard.ears, memories, now)
+        except (TryNextTick, Refused) as error:
+            memory = state or ShardMemory(known_since=now)
+            held = hold(shard.name, now, epoch, memory, Reason.ARM_UNKNOWN, str(error))
+            kept = {row.value.vm_id: row.value for row in rows.bridges.values()}
+            return _Judged(replace(held, bridges=kept), None, shard.policy)
+        size = self._size_of(heard.scale_set.vm_size)
+        policy = shard.policy.for_size(size.vcpus if size else None, size.nic_mbps if size else None)
+        snapshot, gone, seen = reflect(
+            shard.name, heard, state, memories, followed, policy, now, epoch, self._owner
+        )
+        return _Judged(decide(snapshot, policy), snapshot, policy, gone, (*told, *seen))
+
+    def _say_would(self, ledger: Ledger, judged: _Judged) -> None:
+        """Dry run: say each would-be action once, and what an earlier live run left drained."""
+        decision, standing = judged.decision, judged.decision.memory.standing
+        previous = judged.snapshot.memory.standing if judged.snapshot else {}
+        for action in decision.actions:
+            key = f"would:{action.verb}:{getattr(action, 'vm_id', '')}"
+            if key not in previous:
+                ledger.say(self._would(action, decision))
+            standing = {**standing, key: previous.get(key, decision.at)}
+        drained = left_drained(judged.snapshot) if judged.snapshot else decision.memory.left_drained
+        ledger.state = replace(ledger.state, standing=standing, left_drained=drained)
+
+    @staticmethod
+    def _would(action: Action, decision: Decision) -> Event:
+        vm_id = getattr(action, "vm_id", None)
+        name = decision.bridges[vm_id].name if vm_id in decision.bridges else decision.shard
+        return Event(EventKind.WOULD, name, f"would {action_in_words(action, name)}: {action.because}", vm_id)
+
+    async def _record(
+        self, shard: Shard, ledger: Ledger, judged: _Judged, outcomes: tuple[Outcome, ...]
+    ) -> Report:
+        """Write what was decided and done. The rows come first: they are what the next tick needs."""
+        decision = judged.decision
+        if not self.dry_run and ledger.state.left_drained:
+            ledger.state = replace(ledger.state, left_drained=())
+        await ledger.save()
+        row = record(decision, outcomes, judged.snapshot, dry_run=self.dry_run)
+        events = [*judged.events, *decision.events, *ledger.events]
+        await asyncio.gather(
+            self.store.append_decision(shard.name, decision.at, row),
+            self.store.append_usage(shard.name, decision.at, asdict(decision.totals)),
+            self._append_events(shard.name, decision, events),
+        )
+        said = sentence(decision, outcomes, dry_run=self.dry_run)
+        log.info(
+            "tick",
+            extra={"shard": shard.name, "epoch": decision.epoch, "sentence": said, **asdict(decision.totals)},
+        )
+        return Report(shard.name, decision.at, "done", said, row)
+
+    async def _append_events(self, shard: str, decision: Decision, events: Sequence[Event]) -> None:
+        if events:
+            rows = [
+                {
+                    "kind": str(e.kind),
+                    "subject": e.subject,
+                    "text": e.text,
+                    "vm_id": e.vm_id,
+                    "epoch": decision.epoch,
+                }
+                for e in events
+            ]
+            await self.store.append_events(shard, decision.at, rows)

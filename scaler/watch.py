@@ -1,0 +1,158 @@
+"""What is counted from tick to tick, and what a person should know of while it lasts. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from scaler import demand
+from scaler.decision import Alert
+from scaler.model import Bridge, Phase, Purpose, ShardMemory
+from scaler.policy import ScalingPolicy
+from scaler.selection import Fleet, Silence, silence
+
+BLIND_UNTIL_CLEAR_TICKS = 3
+DELETE_IS_LATE_AFTER = timedelta(minutes=15)
+_FOREIGN_DRAIN_WORTH_AN_ALERT = timedelta(minutes=10)
+_SHUTTING_DOWN_TOO_LONG = timedelta(minutes=5)
+_DRAIN_UNSEEN_POLLS = 2
+_DISAGREES_TICKS = 2
+_FAILURES_WORTH_AN_ALERT = 2
+
+
+def count_on(fleet: Fleet) -> ShardMemory:
+    """Carry the shard's counters through this tick's observation."""
+    state = replace(fleet.snapshot.memory, last_tick_at=fleet.now, epoch=fleet.snapshot.epoch)
+    state = _blindness(fleet, state)
+    accepting = len(fleet.accepting)
+    full = accepting > 0 and fleet.demand_out >= demand.LOWER_BOUND_FROM * accepting
+    spare = (
+        accepting > 1
+        and state.blind_since is None
+        and demand.has_surplus(fleet.demand_in, accepting - 1, fleet.policy.scale_in_pressure)
+    )
+    return replace(
+        state,
+        lower_bound_polls=state.lower_bound_polls + 1 if full else 0,
+        surplus_since=(state.surplus_since or fleet.now) if spare else None,
+        disagree_ticks=state.disagree_ticks + 1 if capacity_disagrees(fleet) and not fleet.deleting else 0,
+    )
+
+
+def _blindness(fleet: Fleet, state: ShardMemory) -> ShardMemory:
+    if silence(fleet).is_blinding:
+        return replace(state, blind_since=state.blind_since or fleet.now, blind_clear_ticks=0)
+    if state.blind_since is None:
+        return state
+    clear = state.blind_clear_ticks + 1
+    if clear < BLIND_UNTIL_CLEAR_TICKS:
+        return replace(state, blind_clear_ticks=clear)
+    return replace(state, blind_since=None, blind_clear_ticks=0, blind_bought=False)
+
+
+def expected_capacity(fleet: Fleet) -> int:
+    """What `sku.capacity` must be for an absolute write to mean what we think it means."""
+    return fleet.listed + fleet.open_intents
+
+
+def capacity_disagrees(fleet: Fleet) -> bool:
+    """ARM's capacity is not the machines that it lists and we asked for."""
+    scale_set = fleet.snapshot.scale_set
+    return scale_set is not None and scale_set.capacity != expected_capacity(fleet)
+
+
+def alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
+    """Every state that a person should know of now."""
+    found = [*_shard_alerts(fleet, state)]
+    for bridge in fleet.bridges:
+        found += _bridge_alerts(fleet, bridge)
+    if state.blind_since is None:
+        found += [_sick_alert(bridge) for bridge in fleet.sick]
+    return tuple(found)
+
+
+def _shard_alerts(fleet: Fleet, state: ShardMemory) -> list[Alert]:
+    shard, found = fleet.snapshot.shard, []
+    if state.blind_since is not None:
+        found.append(Alert("blind", shard, f"cannot hear the bridges: {_said(silence(fleet))}"))
+    if fleet.bridges and not fleet.accepting and state.blind_since is None:
+        found.append(Alert("no_accepting_bridge", shard, "no bridge accepts new calls"))
+    if state.boot_failures >= _FAILURES_WORTH_AN_ALERT:
+        last = max(
+            (i for i in fleet.snapshot.intents if i.error),
+            key=lambda i: i.ended_at or i.asked_at,
+            default=None,
+        )
+        why = last.error if last else next((b.memory.failure for b in fleet.failed if b.memory.failure), None)
+        text = f"{state.boot_failures} creations failed in a row, the last one: {why or 'it never joined'}"
+        found.append(Alert("boot_failures", shard, text))
+    if state.disagree_ticks >= _DISAGREES_TICKS and fleet.snapshot.scale_set is not None:
+        capacity = fleet.snapshot.scale_set.capacity
+        found.append(
+            Alert(
+                "capacity_disagrees",
+                shard,
+                f"capacity is {capacity}, but {expected_capacity(fleet)} machines are listed or asked for: "
+                "set it by hand, or `repair_capacity`; until then nothing is added",
+            )
+        )
+    return found
+
+
+def _said(heard: Silence) -> str:
+    return f"{heard.silent} of {heard.asked} ({heard.common or 'all answer again, waiting for three clear ticks'})"
+
+
+def _sick_alert(bridge: Bridge) -> Alert:
+    since = bridge.memory.bad_since
+    return Alert(
+        "sick",
+        bridge.name,
+        f"not healthy since {since:%H:%M:%S} UTC ({bridge.unhealthy_because}). It may still carry calls; "
+        f"when you know that it does not: jvb-autoscaler replace {bridge.name}",
+    )
+
+
+def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
+    memory, now = bridge.memory, fleet.now
+    in_phase_for = now - memory.phase_since
+    found = []
+    if memory.phase is Phase.DRAINING:
+        found += _drain_alerts(fleet.policy, bridge, in_phase_for)
+    if memory.phase is Phase.FENCED and memory.exited_at is None and in_phase_for > _SHUTTING_DOWN_TOO_LONG:
+        text = f"was told to shut down {in_phase_for.total_seconds() / 60:.0f} min ago and has not exited"
+        found.append(Alert("exit_overdue", bridge.name, text))
+    if memory.phase is Phase.DELETING and in_phase_for > DELETE_IS_LATE_AFTER:
+        text = (
+            f"its delete was asked for {in_phase_for.total_seconds() / 60:.0f} min ago and ARM still lists it"
+        )
+        found.append(Alert("delete_overdue", bridge.name, text))
+    return found
+
+
+def _drain_alerts(policy: ScalingPolicy, bridge: Bridge, lasting: timedelta) -> list[Alert]:
+    memory, found = bridge.memory, []
+    if memory.drain_unseen_polls >= _DRAIN_UNSEEN_POLLS:
+        found.append(
+            Alert(
+                "drain_not_seen",
+                bridge.name,
+                f"we drained it, but {memory.drain_unseen_polls} reports say that it is not drained",
+            )
+        )
+    if memory.purpose is Purpose.FOREIGN and lasting >= _FOREIGN_DRAIN_WORTH_AN_ALERT:
+        found.append(
+            Alert("foreign_drain", bridge.name, "is drained, not by us; left alone, and it blocks scale-in")
+        )
+    if memory.failure is not None:
+        found.append(Alert("no_fence", bridge.name, memory.failure))
+    stats = bridge.stats
+    if lasting >= timedelta(hours=policy.drain_alert_hours) and stats is not None and stats.conferences:
+        found.append(
+            Alert(
+                "stuck_drain",
+                bridge.name,
+                f"drains for {lasting.total_seconds() / 3600:.0f} h with {stats.conferences} conferences left",
+            )
+        )
+    return found
