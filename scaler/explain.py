@@ -30,7 +30,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.BLIND: "too many bridges cannot be heard at once, so it may be us; nothing is taken away",
     Reason.AT_MAXIMUM: "more bridges are wanted, but `max_bridges` is reached",
     Reason.BACKING_OFF: "creating machines failed lately; the next try has to wait",
-    Reason.CAPACITY_DISAGREES: "the scale set's capacity is not what is listed; writing it could buy or delete",
+    Reason.CAPACITY_DISAGREES: "the capacity is not what is listed; writing it could buy or delete machines",
     Reason.STEP_LIMIT: "more bridges are wanted than one tick may add",
     Reason.PENDING_COVERS: "machines are already on their way for it",
     Reason.NEW_BRIDGE_CANNOT_HELP: "it is full of calls that do not move; another bridge cannot help it",

@@ -95,7 +95,7 @@ KNOBS: dict[str, Knob] = {
         str,
         "",
         "all",
-        "`all` is the owner's rule. `idle` saves more: it lets the oldest idle bridge go before a busy older one.",
+        "`all` is the owner's rule; `idle` saves more: an idle bridge need not wait for a busy older one.",
         choices=("all", "idle"),
     ),
     "scale_in_pressure": _number(

@@ -200,13 +200,13 @@ def _follow(
     if not intent.is_open:
         return intent
     vm_id = next((vm for vm, its in matched.items() if its.intent_id == intent.intent_id), None)
+    error = intent.error
     if vm_id is not None:
         return replace(intent, vm_id=vm_id, ended_at=now)
     if intent.operation is None and intent.asked_at < now and scale_set.capacity < intent.capacity:
         error = "ARM did not take the write"
         log.events.append(Event(EventKind.CREATE_FAILED, intent.intent_id, error))
         return replace(intent, ended_at=now, error=error)
-    error = intent.error
     if error is None and now - intent.asked_at >= policy.boot_timeout:
         error = f"no machine appeared within {policy.boot_timeout_minutes:g} min"
     if error is None:

@@ -198,8 +198,8 @@ class Engine:
 
     @staticmethod
     def _would(action: Action, decision: Decision) -> Event:
-        vm_id = getattr(action, "vm_id", None)
-        name = decision.bridges[vm_id].name if vm_id in decision.bridges else decision.shard
+        vm_id: str | None = getattr(action, "vm_id", None)
+        name = decision.bridges[vm_id].name if vm_id else decision.shard
         return Event(EventKind.WOULD, name, f"would {action_in_words(action, name)}: {action.because}", vm_id)
 
     async def _record(

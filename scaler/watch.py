@@ -100,7 +100,8 @@ def _shard_alerts(fleet: Fleet, state: ShardMemory) -> list[Alert]:
 
 
 def _said(heard: Silence) -> str:
-    return f"{heard.silent} of {heard.asked} ({heard.common or 'all answer again, waiting for three clear ticks'})"
+    common = heard.common or "all answer again, waiting for three clear ticks"
+    return f"{heard.silent} of {heard.asked} ({common})"
 
 
 def _sick_alert(bridge: Bridge) -> Alert:
@@ -152,7 +153,7 @@ def _drain_alerts(policy: ScalingPolicy, bridge: Bridge, lasting: timedelta) -> 
             Alert(
                 "stuck_drain",
                 bridge.name,
-                f"drains for {lasting.total_seconds() / 3600:.0f} h with {stats.conferences} conferences left",
+                f"drains for {lasting.total_seconds() / 3600:.0f} h, {stats.conferences} conferences left",
             )
         )
     return found

@@ -1,0 +1,307 @@
+"""What ARM does: creates machines and removes them, each step after its own drawn time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from random import Random
+from uuid import UUID
+
+from sandbox.agenda import Agenda
+from sandbox.bridge import BridgeConfig, SimBridge
+from sandbox.cloud import (
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    BootModel,
+    Prestarted,
+    ScaleSetSpec,
+    SimOperation,
+    SimScaleSet,
+    SimVm,
+    WorldError,
+)
+from sandbox.history import CutReason, History, VmLife
+from sandbox.jicofo import Jicofo
+from sandbox.meter import LoadMeter
+
+OWNER_TAG = "jvb-autoscaler-owner"
+BOOT_BEFORE_JOIN_S = 4.0
+DELETE_SECONDS = (30.0, 90.0)
+
+
+class Azure:
+    """Every scale set of the world, and the only place where machines come and go."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        history: History,
+        rng: Random,
+        boot: BootModel,
+        bridge_config: Callable[[SimScaleSet], BridgeConfig],
+        meter: Callable[[ScaleSetSpec], LoadMeter],
+        *,
+        capacity_falls_on_delete: bool,
+        reuse_addresses: bool,
+        address_scheme: Callable[[int, int], str],
+    ) -> None:
+        """`bridge_config` and `meter` make the parts of a new machine."""
+        self._agenda = agenda
+        self._history = history
+        self._rng = rng
+        self._boot = boot
+        self._bridge_config = bridge_config
+        self._meter = meter
+        self._capacity_falls_on_delete = capacity_falls_on_delete
+        self._reuse_addresses = reuse_addresses
+        self._address_scheme = address_scheme
+        self._free_addresses: dict[str, list[str]] = {}
+        self._vm_ids: dict[str, dict[str, str]] = {}
+        self._numbers: dict[str, int] = {}
+        self.scale_sets: dict[str, SimScaleSet] = {}
+        self.operations: dict[str, SimOperation] = {}
+        self.vms: dict[str, SimVm] = {}
+        """Machines by resource id in lower case."""
+
+    # Set-up
+
+    def add_scale_set(self, spec: ScaleSetSpec) -> SimScaleSet:
+        """Put up a scale set with its first machines."""
+        key = spec.scale_set_id.lower()
+        self._vm_ids[key] = {}
+        jicofo = Jicofo(
+            key, self._agenda, self._history, Random(self._rng.getrandbits(64)), self._vm_ids[key]
+        )
+        tags = {OWNER_TAG: spec.owner} if spec.owner is not None else {}
+        image = spec.image or _default_image(spec.scale_set_id)
+        scale_set = SimScaleSet(
+            spec.scale_set_id, len(self.scale_sets), spec, 0, self._new_etag(), image, tags, jicofo
+        )
+        scale_set.address_scheme = self._address_scheme
+        self.scale_sets[key] = scale_set
+        machines = spec.prestarted + (Prestarted(),) * (spec.capacity - len(spec.prestarted))
+        for prestarted in machines:
+            self._prestart(scale_set, prestarted)
+        scale_set.capacity = len(machines)
+        return scale_set
+
+    def _prestart(self, scale_set: SimScaleSet, prestarted: Prestarted) -> None:
+        created = self._agenda.now - prestarted.age
+        vm = self._new_vm(scale_set, created, prestarted.image or scale_set.image)
+        vm.provisioning, vm.power = "Succeeded", RUNNING
+        bridge = self._put_bridge(vm)
+        started = min(created + timedelta(seconds=self._boot.median_s), self._agenda.now)
+        bridge.run_since(started.timestamp())
+        scale_set.jicofo.welcome(bridge)
+
+    def find(self, scale_set_id: str) -> SimScaleSet:
+        """A scale set by id in any case, or 404."""
+        try:
+            return self.scale_sets[scale_set_id.lower()]
+        except KeyError:
+            message = f"The Resource '{scale_set_id}' was not found."
+            raise WorldError(404, "ResourceNotFound", message) from None
+
+    # Writes
+
+    def check_etag(self, scale_set: SimScaleSet, etag: str | None) -> None:
+        """Raise 412 where a condition is given and somebody else wrote since."""
+        if etag is not None and etag not in {"*", scale_set.etag}:
+            raise WorldError(412, "ConditionNotMet", "The condition specified using HTTP header is not met.")
+
+    def touch(self, scale_set: SimScaleSet) -> None:
+        """Note that the record of the scale set has changed."""
+        scale_set.etag = self._new_etag()
+
+    def set_capacity(self, scale_set: SimScaleSet, capacity: int) -> SimOperation:
+        """
+        Write an absolute capacity.
+
+        Machines are created or removed until as many stand as asked for, whatever the
+        capacity was before: a write on a wrong base has its real effect.
+        """
+        if capacity < 0:
+            raise WorldError(400, "InvalidParameter", f"The value {capacity} of sku.capacity is not valid.")
+        quota = scale_set.spec.quota
+        if quota is not None and capacity > quota:
+            raise WorldError(
+                409, "OperationNotAllowed", f"Operation could exceed the quota of {quota} machines."
+            )
+        operation = self._new_operation(scale_set, "capacity")
+        scale_set.capacity = capacity
+        self.touch(scale_set)
+        standing = scale_set.live_vms()
+        missing = capacity - len(standing)
+        if missing > 0:
+            for _ in range(missing):
+                self._create(scale_set, operation)
+        elif missing < 0:
+            newest_first = sorted(standing, key=lambda vm: (vm.time_created, vm.number), reverse=True)
+            self._remove(scale_set, newest_first[:-missing], operation)
+        if not operation.waits_for:
+            self._agenda.after(2.0, self._end, operation, "")
+        return operation
+
+    def delete(self, scale_set: SimScaleSet, instance_ids: Iterable[str]) -> SimOperation:
+        """Remove exactly these machines; all of them must exist."""
+        by_name = {name.lower(): vm for name, vm in scale_set.vms.items()}
+        wanted = [name.lower() for name in instance_ids]
+        unknown = [name for name in wanted if name not in by_name]
+        if unknown or not wanted:
+            raise WorldError(404, "NotFound", f"The VM instances {unknown} are not in {scale_set.name}.")
+        operation = self._new_operation(scale_set, "delete")
+        removed = self._remove(scale_set, [by_name[name] for name in wanted], operation)
+        if self._capacity_falls_on_delete and removed:
+            scale_set.capacity = max(scale_set.capacity - removed, 0)
+            self.touch(scale_set)
+        if not operation.waits_for:
+            self._agenda.after(2.0, self._end, operation, "")
+        return operation
+
+    # Machines come
+
+    def _create(self, scale_set: SimScaleSet, operation: SimOperation) -> None:
+        placeholder = f"creation {len(self.operations)}.{len(operation.waits_for)}"
+        operation.waits_for.add(placeholder)
+        boot_s = self._boot.draw_s(self._rng)
+        listed_s = self._rng.uniform(*self._boot.listed_s)
+        self._agenda.after(listed_s, self._list_new, scale_set, operation, placeholder, boot_s - listed_s)
+
+    def _list_new(
+        self, scale_set: SimScaleSet, operation: SimOperation, placeholder: str, boot_s: float
+    ) -> None:
+        vm = self._new_vm(scale_set, self._agenda.now, scale_set.image)
+        operation.waits_for.add(vm.name)
+        operation.waits_for.discard(placeholder)
+        if scale_set.allocation_error is not None:
+            self._agenda.after(10.0, self._fail, vm, scale_set.allocation_error, operation)
+            return
+        running_s = self._rng.uniform(*self._boot.running_s)
+        never = self._rng.random() < self._boot.never
+        joined_s = max(boot_s, running_s + 2 * BOOT_BEFORE_JOIN_S)
+        self._agenda.after(running_s, self._run, vm, operation)
+        if not never:
+            self._agenda.after(joined_s - BOOT_BEFORE_JOIN_S, self._start_bridge, vm)
+
+    def _run(self, vm: SimVm, operation: SimOperation) -> None:
+        if vm.provisioning == "Creating":
+            vm.provisioning, vm.power = "Succeeded", RUNNING
+        self._end(operation, vm.name)
+
+    def _start_bridge(self, vm: SimVm) -> None:
+        if vm.running and vm.bridge is None:
+            self._put_bridge(vm).start(joins_after_s=BOOT_BEFORE_JOIN_S)
+
+    def _fail(self, vm: SimVm, error: tuple[str, str], operation: SimOperation) -> None:
+        if vm.provisioning != "Deleting":
+            vm.provisioning, vm.power, vm.error = "Failed", None, error
+            vm.life.error = f"{error[0]}: {error[1]}"
+        operation.fail(*error, self._agenda.now)
+
+    def _put_bridge(self, vm: SimVm) -> SimBridge:
+        jicofo, rng = vm.scale_set.jicofo, Random(self._rng.getrandbits(64))
+        config = self._bridge_config(vm.scale_set)
+        vm.bridge = SimBridge(vm.name, config, vm.meter, self._agenda, jicofo, rng)
+        vm.bridge.on_join = lambda: self._note_join(vm)
+        return vm.bridge
+
+    def _note_join(self, vm: SimVm) -> None:
+        if vm.life.joined_at is None:
+            vm.life.joined_at = self._agenda.now
+
+    def _new_vm(self, scale_set: SimScaleSet, created: datetime, image: str) -> SimVm:
+        key = scale_set.id.lower()
+        number = self._numbers[key] = self._numbers.get(key, -1) + 1
+        vm_id = str(UUID(int=self._rng.getrandbits(128), version=4))
+        name = f"{scale_set.name}_{self._rng.getrandbits(32):08x}"
+        group = scale_set.id.split("/providers/")[0]
+        vm = SimVm(
+            vm_id=vm_id,
+            name=name,
+            number=number,
+            resource_id=f"{group}/providers/Microsoft.Compute/virtualMachines/{name}",
+            nic_id=f"{group}/providers/Microsoft.Network/networkInterfaces/{name}-nic",
+            address=self._new_address(scale_set, number),
+            time_created=created,
+            image=image,
+            scale_set=scale_set,
+            meter=self._meter(scale_set.spec),
+            life=VmLife(key, vm_id, name, created, image),
+        )
+        self._vm_ids[key][name] = vm_id
+        self._history.lives.append(vm.life)
+        scale_set.vms[name] = self.vms[vm.resource_id.lower()] = vm
+        return vm
+
+    def _new_address(self, scale_set: SimScaleSet, number: int) -> str:
+        free = self._free_addresses.get(scale_set.id.lower())
+        if self._reuse_addresses and free:
+            return free.pop(0)
+        return scale_set.address_scheme(scale_set.number, number)
+
+    # Machines go
+
+    def _remove(self, scale_set: SimScaleSet, vms: list[SimVm], operation: SimOperation) -> int:
+        """Begin to remove these; how many of them were not on their way out already."""
+        begun = 0
+        for vm in vms:
+            if vm.provisioning == "Deleting":
+                continue
+            begun += 1
+            operation.waits_for.add(vm.name)
+            self._begin_delete(scale_set, vm, operation)
+        return begun
+
+    def _begin_delete(self, scale_set: SimScaleSet, vm: SimVm, operation: SimOperation) -> None:
+        vm.provisioning = "Deleting"
+        vm.life.delete_asked_at = self._agenda.now
+        self._power_off(vm, CutReason.VM_DELETED)
+        seconds = self._rng.uniform(*DELETE_SECONDS)
+        if scale_set.delete_error is not None:
+            self._agenda.after(seconds, self._fail_delete, vm, scale_set.delete_error, operation)
+        else:
+            self._agenda.after(seconds, self._vanish, vm, operation)
+
+    def _power_off(self, vm: SimVm, reason: CutReason) -> None:
+        """Take the machine's processes away; nobody is asked first."""
+        vm.power = STOPPING
+        if vm.bridge is not None:
+            vm.bridge.stop(reason)
+
+    def _fail_delete(self, vm: SimVm, error: tuple[str, str], operation: SimOperation) -> None:
+        vm.provisioning, vm.power, vm.error = "Failed", STOPPED, error
+        operation.fail(*error, self._agenda.now)
+        if self._capacity_falls_on_delete:
+            vm.scale_set.capacity += 1
+            self.touch(vm.scale_set)
+
+    def _vanish(self, vm: SimVm, operation: SimOperation) -> None:
+        scale_set = vm.scale_set
+        vm.meter.settle(self._agenda.now_s)
+        self._history.overload_minutes += vm.meter.overload_minutes_so_far
+        self._history.overload_user_seconds += vm.meter.overload_user_seconds
+        vm.life.gone_at = self._agenda.now
+        del scale_set.vms[vm.name]
+        del self.vms[vm.resource_id.lower()]
+        self._free_addresses.setdefault(scale_set.id.lower(), []).append(vm.address)
+        self._end(operation, vm.name)
+
+    # Operations
+
+    def _new_operation(self, scale_set: SimScaleSet, kind: str) -> SimOperation:
+        identity = str(UUID(int=self._rng.getrandbits(128), version=4))
+        operation = SimOperation(identity, scale_set.id.lower(), kind)
+        self.operations[identity] = scale_set.operation = operation
+        return operation
+
+    def _end(self, operation: SimOperation, name: str) -> None:
+        operation.done_with(name, self._agenda.now)
+
+    def _new_etag(self) -> str:
+        return f'"{self._rng.getrandbits(32)}"'
+
+
+def _default_image(scale_set_id: str) -> str:
+    group = scale_set_id.split("/providers/")[0]
+    return f"{group}/providers/Microsoft.Compute/galleries/bridges/images/jvb/versions/1.0.0"

@@ -1,0 +1,148 @@
+"""The whole product in one process: the real engine over the simulated world, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sandbox.memory_store import MemoryStore
+from sandbox.ports import WorldBridges, WorldClock, WorldCloud, WorldMetrics
+from sandbox.tap import Hook
+from sandbox.workload import Workload
+from sandbox.world import BootModel, Prestarted, ScaleSetSpec, World, WorldConfig
+from scaler.observe import Ears
+from scaler.policy import ScalingPolicy
+from scaler.tick import Engine, Report, Shard, VmSize
+
+SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
+F8 = VmSize(vcpus=8, nic_mbps=12_500)
+
+
+def scale_set_id(name: str) -> str:
+    """Full ARM id of a scale set of the sandbox."""
+    return (
+        f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-jvb"
+        f"/providers/Microsoft.Compute/virtualMachineScaleSets/{name}"
+    )
+
+
+def default_day(seed: int) -> WorldConfig:
+    """One shard of 8-vCPU bridges on an office day, from midnight, with two bridges of the day before."""
+    return WorldConfig(
+        seed=seed,
+        start=datetime(2026, 3, 4, tzinfo=UTC),
+        scale_sets=(
+            ScaleSetSpec(
+                scale_set_id("jvb-a"),
+                capacity=2,
+                prestarted=(Prestarted(timedelta(hours=9)), Prestarted(timedelta(hours=8))),
+            ),
+        ),
+        workload=Workload.named("office", seed),
+        boot=BootModel(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """A world, the tables in memory, and the engine over both."""
+
+    world: World
+    store: MemoryStore
+    engine: Engine
+
+    async def tick(self) -> tuple[Report, ...]:
+        """One tick of every shard."""
+        return await self.engine.tick_all()
+
+    async def run(self, minutes: int, tally: Counter[str] | None = None) -> Counter[str]:
+        """Let so many minutes pass with a tick at the end of each; count what was done."""
+        tally = tally if tally is not None else Counter()
+        for _ in range(minutes):
+            self.world.advance(60)
+            for report in await self.tick():
+                count_actions(report.record, tally)
+        return tally
+
+
+def count_actions(record: Mapping[str, Any] | None, tally: Counter[str]) -> None:
+    """Add what one decision record did to the summary's figures."""
+    tally["ticks"] += 1
+    for action in record["actions"] if record else ():
+        if not action["done"]:
+            continue
+        match action["do"]:
+            case "scale_out":
+                tally["scaled_out"] += action["count"]
+            case "drain":
+                tally["drained"] += 1
+            case "undrain" if not action.get("initial"):
+                tally["undrained"] += 1
+            case "delete":
+                tally["torn_down"] += action["cause"] == "tear_down"
+
+
+def in_process(
+    config: WorldConfig,
+    policy: ScalingPolicy | None = None,
+    *,
+    store: MemoryStore | None = None,
+    before: Hook | None = None,
+    after: Hook | None = None,
+    dry_run: bool = False,
+    with_metrics: bool = True,
+    run_id: str = "run-1",
+    world: World | None = None,
+) -> InProcess:
+    """Build all of it; `before` and `after` see every call that the engine makes."""
+    world = world or World(config)
+    store = store or MemoryStore(records_kept=1000)
+    shards = [
+        Shard(
+            name=spec.scale_set_id.rsplit("/", 1)[1],
+            scale_set_id=spec.scale_set_id,
+            policy=policy or ScalingPolicy(max_bridges=15),
+            ears=Ears(
+                cloud=WorldCloud(world, spec.scale_set_id, before, after),
+                bridges=WorldBridges(world, spec.scale_set_id, before, after),
+                metrics=WorldMetrics(world, before, after) if with_metrics else None,
+            ),
+        )
+        for spec in config.scale_sets
+    ]
+    engine = Engine(
+        shards,
+        store,
+        WorldClock(world),
+        run_id=run_id,
+        owner="jvb-autoscaler",
+        size_of=lambda _size: F8,
+        dry_run=dry_run,
+    )
+    return InProcess(world, store, engine)
+
+
+def main() -> None:
+    """Print one in-process day, a line for each tick that did something."""
+
+    async def day() -> None:
+        it = in_process(default_day(1))
+        tally: Counter[str] = Counter()
+        for _ in range(1440):
+            it.world.advance(60)
+            for report in await it.tick():
+                count_actions(report.record, tally)
+                totals = report.record["totals"] if report.record else {}
+                if report.record is None or report.record["actions"]:
+                    print(f"{report.at:%H:%M} {totals.get('accepting')}/{totals.get('listed')} {report.sentence}")
+        print(tally, it.world.truth())
+
+    asyncio.run(day())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""The store port on Azure Tables: what the engine remembers, under etags, and what it reports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.data.tables import TableEntity
+from azure.data.tables.aio import TableServiceClient
+
+from scaler.errors import LeaseHeld, Refused, StateChanged
+from scaler.model import BridgeMemory, CreateIntent, Phase, ShardMemory
+from scaler.ports import Lease, ShardRows, Stored
+from state.records import day_partition, minute_key, newest_first_key, read_record, record_row
+from state.rows import BRIDGES, INTENTS, LEASES, STATES, Entity, LeaseRow, RowFormat
+from state.tables import SDK_OPTIONS, TRANSACTION_ROWS, Tables, Write
+
+T = TypeVar("T")
+
+TABLES = ("bridges", "shards", "intents", "decisions", "events", "usage")
+
+ENDED_INTENTS_KEPT = timedelta(days=1)
+"""How long `load` still returns an intent that ended."""
+
+APPEND_ATTEMPTS = 8
+"""Each doubles the step over keys that are taken: enough for 255 rows of others in one millisecond."""
+
+
+def table_store(
+    *,
+    connection_string: str | None = None,
+    endpoint: str | None = None,
+    credential: AsyncTokenCredential | None = None,
+    prefix: str = "",
+) -> TableStore:
+    """Make a store from a connection string, or from an endpoint and a credential. Makes no call yet."""
+    if connection_string:
+        service = TableServiceClient.from_connection_string(connection_string, **SDK_OPTIONS)
+    elif endpoint and credential:
+        service = TableServiceClient(endpoint, credential=credential, **SDK_OPTIONS)
+    else:
+        raise ValueError("tables need a connection string, or an endpoint and a credential")
+    return TableStore(Tables(service, prefix))
+
+
+class TableStore:
+    """Implements `scaler.ports.Store`. One event loop only, as the connections below it."""
+
+    def __init__(self, tables: Tables) -> None:
+        """`tables` is closed with this store."""
+        self._tables = tables
+        self._released: dict[str, Stored[LeaseRow]] = {}
+        self._newest_now: dict[str, datetime] = {}
+        self._newer: dict[tuple[str, str], frozenset[str]] = {}
+        self._next_sequence: dict[tuple[str, str], tuple[str, int]] = {}
+
+    async def ensure_tables(self) -> None:
+        """Create the tables that are missing."""
+        await self._tables.create_missing(TABLES)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._tables.close()
+
+    # --- the lease ----------------------------------------------------------------------
+
+    async def acquire(self, shard: str, owner: str, now: datetime, seconds: float) -> Lease:
+        """Take the shard's lease with the next epoch. Raises `LeaseHeld` if another holds it."""
+        self._newest_now[shard] = max(now, self._newest_now.get(shard, now))
+        wanted = now + timedelta(seconds=seconds)
+        known = self._released.pop(shard, None)
+        if known is not None:
+            # We gave it back last: if nobody took it since, its etag still holds and no read is needed.
+            try:
+                return await self._take(shard, owner, wanted, known)
+            except StateChanged:
+                pass
+        row = await self._read_lease(shard)
+        if row is not None and row.value.until > now and row.value.owner != owner:
+            raise LeaseHeld(f"{shard}: {row.value.owner} holds the lease until {row.value.until.isoformat()}")
+        try:
+            return await self._take(shard, owner, wanted, row)
+        except StateChanged as error:
+            raise LeaseHeld(f"{shard}: another run took the lease in this moment") from error
+
+    async def release(self, lease: Lease, now: datetime) -> None:
+        """Give the lease back; harmless if it was lost meanwhile."""
+        row = LeaseRow(lease.owner, now, lease.epoch)
+        try:
+            self._released[lease.shard] = await self._put_one(LEASES, lease.shard, Stored(row, lease.etag))
+        except StateChanged:
+            return
+
+    async def _read_lease(self, shard: str) -> Stored[LeaseRow] | None:
+        row = await self._tables.get(LEASES.table, shard, LEASES.row_key)
+        return next(iter(self._read(LEASES, shard, [] if row is None else [row]).values()), None)
+
+    async def _take(self, shard: str, owner: str, until: datetime, before: Stored[LeaseRow] | None) -> Lease:
+        epoch = 1 if before is None else before.value.epoch + 1
+        row = Stored(LeaseRow(owner, until, epoch), None if before is None else before.etag)
+        taken = await self._put_one(LEASES, shard, row)
+        return Lease(shard, owner, epoch, until, taken.etag or "")
+
+    # --- what is remembered -------------------------------------------------------------
+
+    async def load(self, shard: str) -> ShardRows:
+        """Read everything remembered of the shard, in parallel."""
+        state, bridges, intents = await asyncio.gather(
+            self._tables.get(STATES.table, shard, STATES.row_key),
+            self._tables.query(BRIDGES.table, "PartitionKey eq @shard", {"shard": shard}),
+            self._intents(shard),
+        )
+        states = self._read(STATES, shard, [] if state is None else [state])
+        return ShardRows(
+            state=next(iter(states.values()), None),
+            bridges=self._read(BRIDGES, shard, bridges),
+            intents=self._read(INTENTS, shard, intents),
+        )
+
+    async def put_state(self, shard: str, row: Stored[ShardMemory]) -> Stored[ShardMemory]:
+        """Write the shard's state row."""
+        return await self._put_one(STATES, shard, row)
+
+    async def put_bridges(
+        self, shard: str, rows: Sequence[Stored[BridgeMemory]]
+    ) -> Sequence[Stored[BridgeMemory]]:
+        """Write bridge rows in transactions of at most 100, in order; phase `gone` deletes the row."""
+        return await self._put(BRIDGES, shard, rows)
+
+    async def put_intents(
+        self, shard: str, rows: Sequence[Stored[CreateIntent]]
+    ) -> Sequence[Stored[CreateIntent]]:
+        """Write intent rows, in transactions of at most 100, in order."""
+        return await self._put(INTENTS, shard, rows)
+
+    async def _intents(self, shard: str) -> list[TableEntity]:
+        """Read what is open or ended lately. Time comes from the last lease taken here; without one, all."""
+        where, parameters = "PartitionKey eq @shard", dict[str, Any](shard=shard)
+        if shard in self._newest_now:
+            where += " and ( ended eq false or ended_at ge @since )"
+            parameters["since"] = self._newest_now[shard] - ENDED_INTENTS_KEPT
+        return await self._tables.query(INTENTS.table, where, parameters)
+
+    def _read(self, rows: RowFormat[T], shard: str, entities: Sequence[TableEntity]) -> dict[str, Stored[T]]:
+        self._newer[rows.name, shard] = frozenset(row["RowKey"] for row in entities if rows.is_newer(row))
+        return {row["RowKey"]: Stored(rows.read(row), row.metadata["etag"]) for row in entities}
+
+    async def _put_one(self, rows: RowFormat[T], shard: str, row: Stored[T]) -> Stored[T]:
+        return (await self._put(rows, shard, [row]))[0]
+
+    async def _put(self, rows: RowFormat[T], shard: str, stored: Sequence[Stored[T]]) -> Sequence[Stored[T]]:
+        """Write values under their etags. A row that is gone and was never stored needs no write."""
+        self._refuse_newer(rows, shard, stored)
+        needed = [row for row in stored if row.etag is not None or not _is_gone(row.value)]
+        writes = [Write(rows.write(shard, row.value), row.etag, _is_gone(row.value)) for row in needed]
+        etags = await self._tables.write(rows.table, writes)
+        new = {id(row): etag for row, etag in zip(needed, etags, strict=True)}
+        return [Stored(row.value, new.get(id(row))) for row in stored]
+
+    def _refuse_newer(self, rows: RowFormat[T], shard: str, stored: Sequence[Stored[T]]) -> None:
+        newer = self._newer.get((rows.name, shard), frozenset())
+        if found := sorted(newer.intersection(rows.key_of(row.value) for row in stored)):
+            raise Refused(
+                "SchemaNewer",
+                f"table {rows.table}, PartitionKey {shard!r}, RowKey {found[0]!r}: written by a newer "
+                "version, read only",
+            )
+
+    # --- what is reported ---------------------------------------------------------------
+
+    async def append_decision(self, shard: str, at: datetime, record: Mapping[str, Any]) -> None:
+        """Append one decision record (plain JSON values), newest first in its partition."""
+        await self._append("decisions", shard, at, [record])
+
+    async def append_events(self, shard: str, at: datetime, events: Sequence[Mapping[str, Any]]) -> None:
+        """Append events (plain JSON values), newest first; the last of `events` is the newest."""
+        await self._append("events", shard, at, events)
+
+    async def append_usage(self, shard: str, at: datetime, usage: Mapping[str, Any]) -> None:
+        """Write the shard's usage row of this minute (the last one in a minute wins)."""
+        await self._tables.put("usage", record_row(day_partition(shard, at), minute_key(at), usage))
+
+    async def decisions(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Newest decision records, newest first, of today and yesterday."""
+        return await self._newest("decisions", shard, now, limit)
+
+    async def events(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Newest events, newest first, of today and yesterday."""
+        return await self._newest("events", shard, now, limit)
+
+    async def _append(
+        self, table: str, shard: str, at: datetime, records: Sequence[Mapping[str, Any]]
+    ) -> None:
+        for start in range(0, len(records), TRANSACTION_ROWS):
+            await self._append_chunk(table, shard, at, records[start : start + TRANSACTION_ROWS])
+
+    async def _append_chunk(
+        self, table: str, shard: str, at: datetime, records: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Write under the next free keys of this millisecond, stepping over those of another writer."""
+        partition, moment = day_partition(shard, at), newest_first_key(at, 0)
+        last, sequence = self._next_sequence.get((table, shard), (moment, 0))
+        sequence = sequence if last == moment else 0
+        for attempt in range(APPEND_ATTEMPTS):
+            keys = [newest_first_key(at, sequence + place) for place in range(len(records))]
+            rows = [record_row(partition, key, record) for key, record in zip(keys, records, strict=True)]
+            self._next_sequence[table, shard] = (moment, sequence + len(records))
+            try:
+                await self._tables.write(table, [Write(row, None) for row in rows])
+            except StateChanged:
+                sequence += len(records) << attempt
+            else:
+                return
+        raise StateChanged(f"{table}: no free key for {shard} at {at.isoformat()}")
+
+    async def _newest(self, table: str, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
+        rows: list[Entity] = []
+        for day in (now, now - timedelta(days=1)):
+            if len(rows) < limit:
+                partition = day_partition(shard, day)
+                rows += await self._tables.query(
+                    table, "PartitionKey eq @partition", {"partition": partition}, limit - len(rows)
+                )
+        return [read_record(row) for row in rows]
+
+
+def _is_gone(value: object) -> bool:
+    return isinstance(value, BridgeMemory) and value.phase is Phase.GONE
