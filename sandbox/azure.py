@@ -8,7 +8,8 @@ from random import Random
 from uuid import UUID
 
 from sandbox.agenda import Agenda
-from sandbox.bridge import BridgeConfig, SimBridge
+from sandbox.bridge import SimBridge
+from sandbox.bridge_config import BridgeConfig
 from sandbox.cloud import (
     RUNNING,
     STOPPED,
@@ -73,12 +74,16 @@ class Azure:
         jicofo = Jicofo(
             key, self._agenda, self._history, Random(self._rng.getrandbits(64)), self._vm_ids[key]
         )
-        tags = {OWNER_TAG: spec.owner} if spec.owner is not None else {}
-        image = spec.image or _default_image(spec.scale_set_id)
         scale_set = SimScaleSet(
-            spec.scale_set_id, len(self.scale_sets), spec, 0, self._new_etag(), image, tags, jicofo
+            id=spec.scale_set_id,
+            number=len(self.scale_sets),
+            spec=spec,
+            capacity=0,
+            etag=self._new_etag(),
+            image=spec.image or spec.default_image,
+            tags={OWNER_TAG: spec.owner} if spec.owner is not None else {},
+            jicofo=jicofo,
         )
-        scale_set.address_scheme = self._address_scheme
         self.scale_sets[key] = scale_set
         machines = spec.prestarted + (Prestarted(),) * (spec.capacity - len(spec.prestarted))
         for prestarted in machines:
@@ -132,16 +137,13 @@ class Azure:
         scale_set.capacity = capacity
         self.touch(scale_set)
         standing = scale_set.live_vms()
-        missing = capacity - len(standing)
-        if missing > 0:
-            for _ in range(missing):
-                self._create(scale_set, operation)
-        elif missing < 0:
+        missing = capacity - len(standing) - scale_set.unlisted
+        for _ in range(missing):
+            self._create(scale_set, operation)
+        if missing < 0:
             newest_first = sorted(standing, key=lambda vm: (vm.time_created, vm.number), reverse=True)
             self._remove(scale_set, newest_first[:-missing], operation)
-        if not operation.waits_for:
-            self._agenda.after(2.0, self._end, operation, "")
-        return operation
+        return self._ending(operation)
 
     def delete(self, scale_set: SimScaleSet, instance_ids: Iterable[str]) -> SimOperation:
         """Remove exactly these machines; all of them must exist."""
@@ -155,15 +157,14 @@ class Azure:
         if self._capacity_falls_on_delete and removed:
             scale_set.capacity = max(scale_set.capacity - removed, 0)
             self.touch(scale_set)
-        if not operation.waits_for:
-            self._agenda.after(2.0, self._end, operation, "")
-        return operation
+        return self._ending(operation)
 
     # Machines come
 
     def _create(self, scale_set: SimScaleSet, operation: SimOperation) -> None:
-        placeholder = f"creation {len(self.operations)}.{len(operation.waits_for)}"
+        placeholder = f"creation {len(operation.waits_for)}"
         operation.waits_for.add(placeholder)
+        scale_set.unlisted += 1
         boot_s = self._boot.draw_s(self._rng)
         listed_s = self._rng.uniform(*self._boot.listed_s)
         self._agenda.after(listed_s, self._list_new, scale_set, operation, placeholder, boot_s - listed_s)
@@ -171,6 +172,7 @@ class Azure:
     def _list_new(
         self, scale_set: SimScaleSet, operation: SimOperation, placeholder: str, boot_s: float
     ) -> None:
+        scale_set.unlisted -= 1
         vm = self._new_vm(scale_set, self._agenda.now, scale_set.image)
         operation.waits_for.add(vm.name)
         operation.waits_for.discard(placeholder)
@@ -238,7 +240,7 @@ class Azure:
         free = self._free_addresses.get(scale_set.id.lower())
         if self._reuse_addresses and free:
             return free.pop(0)
-        return scale_set.address_scheme(scale_set.number, number)
+        return self._address_scheme(scale_set.number, number)
 
     # Machines go
 
@@ -256,18 +258,15 @@ class Azure:
     def _begin_delete(self, scale_set: SimScaleSet, vm: SimVm, operation: SimOperation) -> None:
         vm.provisioning = "Deleting"
         vm.life.delete_asked_at = self._agenda.now
-        self._power_off(vm, CutReason.VM_DELETED)
+        vm.power = STOPPING
+        if vm.bridge is not None:
+            # From the first moment: whoever is still on it is cut, however long the rest takes.
+            vm.bridge.stop(CutReason.VM_DELETED)
         seconds = self._rng.uniform(*DELETE_SECONDS)
         if scale_set.delete_error is not None:
             self._agenda.after(seconds, self._fail_delete, vm, scale_set.delete_error, operation)
         else:
             self._agenda.after(seconds, self._vanish, vm, operation)
-
-    def _power_off(self, vm: SimVm, reason: CutReason) -> None:
-        """Take the machine's processes away; nobody is asked first."""
-        vm.power = STOPPING
-        if vm.bridge is not None:
-            vm.bridge.stop(reason)
 
     def _fail_delete(self, vm: SimVm, error: tuple[str, str], operation: SimOperation) -> None:
         vm.provisioning, vm.power, vm.error = "Failed", STOPPED, error
@@ -295,13 +294,14 @@ class Azure:
         self.operations[identity] = scale_set.operation = operation
         return operation
 
+    def _ending(self, operation: SimOperation) -> SimOperation:
+        """One that has nothing to wait for ends by itself in a moment."""
+        if not operation.waits_for:
+            self._agenda.after(2.0, self._end, operation, "")
+        return operation
+
     def _end(self, operation: SimOperation, name: str) -> None:
         operation.done_with(name, self._agenda.now)
 
     def _new_etag(self) -> str:
         return f'"{self._rng.getrandbits(32)}"'
-
-
-def _default_image(scale_set_id: str) -> str:
-    group = scale_set_id.split("/providers/")[0]
-    return f"{group}/providers/Microsoft.Compute/galleries/bridges/images/jvb/versions/1.0.0"

@@ -8,13 +8,12 @@ nothing is needed that `make setup` did not install. The account and its key are
 from __future__ import annotations
 
 import base64
-import http.client
 import os
 import secrets
 import signal
 import socket
 import subprocess
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,11 +28,11 @@ AZURITE = SANDBOX.parent / "node_modules" / "azurite" / "dist" / "src" / "table"
 ACCOUNT = "sandbox"
 
 START_ATTEMPTS = 3
-POLLS, POLL_SECONDS = 600, 0.05
+START_SECONDS = 30.0
 
 
 class AzuriteFailed(RuntimeError):
-    """Azurite is not installed, or ended before it answered."""
+    """Azurite is not installed, or ended before it served."""
 
 
 @contextmanager
@@ -54,68 +53,61 @@ def azurite() -> Iterator[str]:
 
 def _start(key: str) -> tuple[subprocess.Popen[bytes], int]:
     """Start on a free port; on another one if somebody took it in between."""
-    said = ""
+    complaint = ""
     for _ in range(START_ATTEMPTS):
         port = _free_port()
         process = _spawn(port, key)
         try:
-            if _answers(process, port):
-                return process, port
+            complaint = _wait_until_it_serves(process)
         except BaseException:
             _end(process)
             raise
-        said = _end(process)
-    raise AzuriteFailed(f"Azurite did not answer: {said}")
+        if not complaint:
+            return process, port
+        _end(process)
+    raise AzuriteFailed(f"Azurite did not start: {complaint}")
 
 
 def _spawn(port: int, key: str) -> subprocess.Popen[bytes]:
     command = [str(NODE), "--require", str(SANDBOX / "leash.cjs"), str(AZURITE), "--silent"]
-    command += [
-        "--disableTelemetry",
-        "--inMemoryPersistence",
-        "--tableHost",
-        "127.0.0.1",
-        "--tablePort",
-        str(port),
-    ]
+    command += ["--disableTelemetry", "--inMemoryPersistence"]
+    command += ["--tableHost", "127.0.0.1", "--tablePort", str(port)]
     return subprocess.Popen(
         command,
         env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{key}"},
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         # A group of its own: Ctrl-C reaches the parent alone, which then ends the whole group.
         start_new_session=True,
     )
 
 
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Wait until it answers; False if it ended or somebody else listens on its port."""
-    for _ in range(POLLS):
-        if process.poll() is not None:
-            return False
-        try:
-            return _server_at(port).startswith("Azurite-Table")
-        except OSError:
-            time.sleep(POLL_SECONDS)
-    return False
-
-
-def _server_at(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def _wait_until_it_serves(process: subprocess.Popen[bytes]) -> str:
+    """Read its output until it listens. Returns "" then, else what it said before it ended."""
+    assert process.stdout is not None
+    said = ""
+    deadline = threading.Timer(START_SECONDS, _kill, [process])
+    deadline.start()
     try:
-        connection.request("GET", f"/{ACCOUNT}/Tables")
-        return connection.getresponse().getheader("Server", "")
+        for line in process.stdout:
+            said += line.decode(errors="replace")
+            if "successfully started" in said:
+                return ""
+        return said[:500] or "no word"
     finally:
-        connection.close()
+        deadline.cancel()
 
 
-def _end(process: subprocess.Popen[bytes]) -> str:
-    """End the whole process group at once (it holds nothing worth saving); return what it complained of."""
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the whole process group at once: it holds nothing worth saving."""
+    _kill(process)
+    process.communicate()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    _, said = process.communicate()
-    return said.decode(errors="replace")[-500:]
 
 
 def _free_port() -> int:

@@ -9,14 +9,13 @@ bridge that is shutting down.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from sandbox.agenda import Agenda
+from sandbox.bridge_config import BridgeConfig, BridgeFaults, Conductor, Totals
 from sandbox.bridge_report import metrics_of, stats_of
 from sandbox.conference import LiveConference
 from sandbox.history import CutReason
@@ -27,66 +26,6 @@ CPU_PER_STRESS = 0.9
 """A stress of 1 is a CPU use of 90 %."""
 FIRST_HEALTH_CHECK_S = 60
 RESTART_S = 8.0
-RAMP_UP_S = 20
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeConfig:
-    """The settings in jvb.conf that matter here."""
-
-    version: str = "2.3.307-g4bb0aead1"
-    region: str | None = None
-    relay: bool = False
-    initial_drain: bool = True
-    """Start drained, so that a new bridge gets calls only once somebody has looked at it."""
-    shutting_down_delay_s: float = 30.0
-    graceful_max_s: float = 24 * 3600.0
-    join_seconds: tuple[float, float] = (2.0, 5.0)
-    """From process start to the MUC: shortest and longest."""
-
-
-class Conductor(Protocol):
-    """What a bridge tells Jicofo, which hears each of these in its own time."""
-
-    def bridge_joined(self, bridge: SimBridge) -> None:
-        """It entered the MUC."""
-
-    def bridge_left(self, bridge: SimBridge, stranded: list[LiveConference], reason: CutReason) -> None:
-        """It left the MUC; these conferences lost their bridge."""
-
-    def bridge_changed(self, bridge: SimBridge) -> None:
-        """Its next presence says something new."""
-
-    def bridge_unhealthy(self, bridge: SimBridge) -> None:
-        """Its next health check will tell a failure, or the end of one."""
-
-
-@dataclass(slots=True)
-class Totals:
-    """Counters that grow as long as the process lives."""
-
-    conferences_created: int = 0
-    conferences_completed: int = 0
-    conference_seconds: float = 0.0
-    participants: int = 0
-    bytes_received_before: int = 0
-    """What the machine had received when the process started."""
-    bytes_sent_before: int = 0
-
-
-@dataclass(slots=True)
-class BridgeFaults:
-    """Ways in which a bridge can misbehave, all off. Set by tests and fault plans."""
-
-    statuses: dict[str, int] = field(default_factory=dict)
-    """HTTP status that an endpoint answers instead: health, stats, drain, shutdown, metrics, version."""
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Values that replace those of the statistics; `MISSING` removes the key."""
-    ignores_drain: bool = False
-    """Answers 200 to a drain and does nothing."""
-    clock_skew_s: float = 0.0
-    frozen_at: datetime | None = None
-    """The statistics stand still at this moment."""
 
 
 class SimBridge:
@@ -128,7 +67,6 @@ class SimBridge:
         self.health_problem: str | None = None
         self._pending_problem: str | None = None
         self.totals = Totals()
-        self._arrivals: deque[tuple[float, int]] = deque()
         self._sample_number = 0
         self._sample = self._last_sample = 0.0
 
@@ -136,6 +74,19 @@ class SimBridge:
 
     def start(self, joins_after_s: float | None = None) -> None:
         """Begin a new process: it listens now and enters the MUC some seconds later."""
+        self._begin_process()
+        if joins_after_s is None:
+            joins_after_s = self._rng.uniform(*self.config.join_seconds)
+        self._agenda.after(joins_after_s, self._join, self.process)
+
+    def run_since(self, started_s: float) -> None:
+        """Stand as a bridge that started long ago and accepts."""
+        self._begin_process()
+        self.started_s = started_s
+        self.drain = False
+        self._join(self.process)
+
+    def _begin_process(self) -> None:
         self.process += 1
         self._reset()
         self.started_s = self._agenda.now_s
@@ -144,16 +95,6 @@ class SimBridge:
         self.totals.bytes_received_before = self.meter.in_bytes
         self.totals.bytes_sent_before = self.meter.out_bytes
         self._load_changed()
-        if joins_after_s is None:
-            joins_after_s = self._rng.uniform(*self.config.join_seconds)
-        self._agenda.after(joins_after_s, self._join, self.process)
-
-    def run_since(self, started_s: float) -> None:
-        """Stand as a bridge that started long ago, accepts, and is known to Jicofo."""
-        self.start(joins_after_s=0.0)
-        self.started_s = started_s
-        self.drain = False
-        self._join(self.process)
 
     def stop(self, reason: CutReason) -> None:
         """The process is gone: nothing listens, and whatever it carried is lost."""
@@ -191,11 +132,16 @@ class SimBridge:
             self._jicofo.bridge_joined(self)
             self.on_join()
 
-    def leave_muc(self) -> None:
-        """Lose the XMPP connection; Jicofo takes the calls elsewhere."""
+    def leave_muc(self, *, strands_calls: bool = True) -> None:
+        """
+        Lose the XMPP connection, and with it the calls, which Jicofo takes elsewhere.
+
+        `strands_calls=False`: Prosody itself is gone, so nobody moves anything and media flows on.
+        """
         if self.muc_joined:
             self.muc_joined = False
-            self._jicofo.bridge_left(self, self.take_all(), CutReason.MUC_LOST)
+            stranded = self.take_all() if strands_calls else []
+            self._jicofo.bridge_left(self, stranded, CutReason.MUC_LOST)
 
     def rejoin_muc(self) -> None:
         """Get the XMPP connection back."""
@@ -266,15 +212,15 @@ class SimBridge:
         conference.on_bridge_since_s = self._agenda.now_s
         self.conferences[conference.name] = conference
         self.totals.conferences_created += 1
-        self._arrive(conference.people)
+        self.totals.participants += conference.people
         self._count(conference, 1)
         self._load_changed()
 
     def resize(self, conference: LiveConference, came: int) -> None:
         """Take note that people came to, or left, a conference that is here."""
         self.settle()
-        self._uncount(conference)
-        self._arrive(came)
+        self._count(conference, -1)
+        self.totals.participants += came
         self._count(conference, 1)
         self._load_changed()
         self._end_if_empty()
@@ -282,7 +228,7 @@ class SimBridge:
     def remove(self, conference: LiveConference) -> None:
         """Stop carrying a conference that ended or goes elsewhere."""
         self.settle()
-        self._uncount(conference)
+        self._count(conference, -1)
         del self.conferences[conference.name]
         conference.bridge = None
         self.totals.conferences_completed += 1
@@ -301,20 +247,12 @@ class SimBridge:
         if self.graceful_shutdown and not self.shutting_down and self.people == 0:
             self._shut_down()
 
-    def _arrive(self, people: int) -> None:
-        if people:
-            self.totals.participants += people
-            self._arrivals.append((self._agenda.now_s, people))
-
     def _count(self, conference: LiveConference, sign: int) -> None:
         work = conference.measure() if sign > 0 else conference.work
         self.people += sign * work.people
         self._in_kbps += sign * work.sends_kbps
         self._out_kbps += sign * work.receives_kbps
         self._microcores += sign * work.microcores
-
-    def _uncount(self, conference: LiveConference) -> None:
-        self._count(conference, -1)
 
     def _load_changed(self) -> None:
         self.meter.set_load(self.people, self._in_kbps, self._out_kbps, self._microcores)
@@ -340,27 +278,19 @@ class SimBridge:
         jitter = 0.97 + 0.06 * (mixed >> 16) / 65536
         return round(min(self._last_sample * jitter, 1.0) / CPU_PER_STRESS, 4)
 
-    @property
-    def recent_arrivals(self) -> int:
-        """People added in the last 20 seconds, whose load no sample shows yet."""
-        oldest_s = self._agenda.now_s - RAMP_UP_S
-        while self._arrivals and self._arrivals[0][0] < oldest_s:
-            self._arrivals.popleft()
-        return sum(people for _, people in self._arrivals)
-
     # Answers of the private port
 
     def stats(self, now: datetime) -> dict[str, Any]:
         """Body of `/colibri/stats`: every key of a current bridge."""
         return stats_of(self, now)
 
-    def metrics_json(self, now: datetime) -> dict[str, Any]:
+    def metrics_json(self, now: datetime) -> dict[str, Any]:  # noqa: ARG002  as `stats` is called
         """Body of `/metrics` as JSON, with `startup_time` in epoch milliseconds."""
-        return metrics_of(self, now)
+        return metrics_of(self)
 
     def health(self, now: datetime) -> tuple[int, str]:
         """Status and text of `/about/health`. For the first minute it is 200, whatever is wrong."""
-        if self.health_problem is None:
+        if self.health_problem is None or now.timestamp() - self.started_s < FIRST_HEALTH_CHECK_S:
             return 200, ""
         return 500, self.health_problem
 

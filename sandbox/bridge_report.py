@@ -126,7 +126,7 @@ def _totals(bridge: SimBridge) -> dict[str, Any]:
     }
 
 
-def metrics_of(bridge: SimBridge, now: datetime) -> dict[str, Any]:
+def metrics_of(bridge: SimBridge) -> dict[str, Any]:
     """The metrics in their flat JSON form, those that a scaler may want."""
     bridge.settle()
     joined = int(bridge.muc_joined)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import exp, log
@@ -82,9 +81,15 @@ class ScaleSetSpec:
     image: str | None = None
     """Resource id of an image version; None: one of a gallery in the same resource group."""
     workload: Workload | None = None
-    """None: the world's, with another stream of chance for each scale set."""
+    """None: the world's, with another stream of chance for each scale set; written ones repeat."""
     quota: int | None = None
     """Most machines that ARM grants; a write above it is a 409."""
+
+    @property
+    def default_image(self) -> str:
+        """Version 1.0.0 of a gallery in the resource group of the scale set."""
+        group = self.scale_set_id.split("/providers/")[0]
+        return f"{group}/providers/Microsoft.Compute/galleries/bridges/images/jvb/versions/1.0.0"
 
 
 @dataclass(slots=True)
@@ -162,11 +167,12 @@ class SimScaleSet:
     jicofo: Jicofo
     vms: dict[str, SimVm] = field(default_factory=dict)
     sku_tier: str = "Standard"
+    unlisted: int = 0
+    """Machines whose creation was accepted and which ARM does not list yet."""
     allocation_error: tuple[str, str] | None = None
     """Fault: creations are accepted and fail later with this code and message."""
     delete_error: tuple[str, str] | None = None
     """Fault: deletes are accepted and fail later with this code and message."""
-    address_scheme: Callable[[int, int], str] = default_address
     operation: SimOperation | None = None
     """The newest operation on it."""
 

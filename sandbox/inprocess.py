@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from compute.sizes import size_of
 from sandbox.memory_store import MemoryStore
 from sandbox.ports import WorldBridges, WorldClock, WorldCloud, WorldMetrics
 from sandbox.tap import Hook
@@ -16,10 +16,9 @@ from sandbox.workload import Workload
 from sandbox.world import BootModel, Prestarted, ScaleSetSpec, World, WorldConfig
 from scaler.observe import Ears
 from scaler.policy import ScalingPolicy
-from scaler.tick import Engine, Report, Shard, VmSize
+from scaler.tick import Engine, Report, Shard
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
-F8 = VmSize(vcpus=8, nic_mbps=12_500)
 
 
 def scale_set_id(name: str) -> str:
@@ -120,29 +119,7 @@ def in_process(
         WorldClock(world),
         run_id=run_id,
         owner="jvb-autoscaler",
-        size_of=lambda _size: F8,
+        size_of=size_of,
         dry_run=dry_run,
     )
     return InProcess(world, store, engine)
-
-
-def main() -> None:
-    """Print one in-process day, a line for each tick that did something."""
-
-    async def day() -> None:
-        it = in_process(default_day(1))
-        tally: Counter[str] = Counter()
-        for _ in range(1440):
-            it.world.advance(60)
-            for report in await it.tick():
-                count_actions(report.record, tally)
-                totals = report.record["totals"] if report.record else {}
-                if report.record is None or report.record["actions"]:
-                    print(f"{report.at:%H:%M} {totals.get('accepting')}/{totals.get('listed')} {report.sentence}")
-        print(tally, it.world.truth())
-
-    asyncio.run(day())
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,8 @@ has sent may be under way for seconds more. Between a drain and its effect lies 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from random import Random
 
@@ -27,6 +28,7 @@ NOTICE_S = {CutReason.VM_DELETED: 15.0, CutReason.CRASHED: 15.0, CutReason.RESTA
 """Until Jicofo takes the calls of a bridge that vanished elsewhere; 0 where it said good-bye."""
 SLOW_REQUEST_SHARE = 0.05
 AVERAGE_PARTICIPANT_STRESS = 0.01
+RAMP_UP_S = 20.0
 FEED_AHEAD = timedelta(minutes=10)
 
 
@@ -41,10 +43,19 @@ class Occupant:
     graceful: bool = False
     shutting_down: bool = False
 
-    @property
-    def load(self) -> float:
+    recent: deque[tuple[float, int]] = field(default_factory=deque)
+    """(Epoch second, people) sent to it in the last seconds, whose load no stress shows yet."""
+
+    def note_sent(self, at_s: float, people: int) -> None:
+        """People are on their way to this bridge."""
+        if people:
+            self.recent.append((at_s, people))
+
+    def load(self, now_s: float) -> float:
         """Stress, and what was added too recently to show in it."""
-        return self.bridge.stress + self.bridge.recent_arrivals * AVERAGE_PARTICIPANT_STRESS
+        while self.recent and self.recent[0][0] < now_s - RAMP_UP_S:
+            self.recent.popleft()
+        return self.bridge.stress + AVERAGE_PARTICIPANT_STRESS * sum(people for _, people in self.recent)
 
 
 class Jicofo:
@@ -111,6 +122,8 @@ class Jicofo:
             bridge.remove(conference)
             return
         bridge.resize(conference, came)
+        if (occupant := self.occupants.get(bridge.name)) is not None:
+            occupant.note_sent(self._agenda.now_s, came)
         if conference.people == 1:
             self._agenda.after(SINGLE_PARTICIPANT_S, self._end_if_single, conference)
 
@@ -125,7 +138,7 @@ class Jicofo:
         candidates = [o for o in self.occupants.values() if o.operational and not o.shutting_down]
         candidates = [o for o in candidates if not o.drain] or candidates
         candidates = [o for o in candidates if not o.graceful] or candidates
-        return min(candidates, key=lambda o: o.load, default=None)
+        return min(candidates, key=lambda o: o.load(self._agenda.now_s), default=None)
 
     def _place(self, conference: LiveConference, refused_by: Occupant | None = None) -> None:
         """Ask the best bridge, or wait when there is none but the one that just refused."""
@@ -136,6 +149,7 @@ class Jicofo:
                 conference.waiting_since_s = self._agenda.now_s
             self._agenda.after(RETRY_S, self._retry, conference, search)
         else:
+            chosen.note_sent(self._agenda.now_s, conference.people)
             self._agenda.after(self._flight_seconds(), self._arrive, conference, search, chosen)
 
     def _new_search(self, conference: LiveConference) -> int:

@@ -8,19 +8,19 @@ a journal and hooks; time never passes inside a call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import orjson
 
 from colibri.messages import DRAIN, HEALTH, METRICS, SETTING_BEHIND_404, SHUTDOWN, STATS, Answer, Findings
 from sandbox.azure import OWNER_TAG
 from sandbox.bridge import SimBridge
+from sandbox.bridge_stats import bridge_stats
 from sandbox.cloud import RUNNING, STOPPED, STOPPING, SimVm
 from sandbox.tap import Hook, Tap
 from sandbox.world import World, WorldError
 from scaler.errors import Refused, ScalerError, StateChanged, Throttled, TryNextTick
-from scaler.model import BridgeStats, Instance, PlatformLoad, Poll, Power, Reach, ScaleSet
+from scaler.model import Instance, PlatformLoad, Poll, Power, Reach, ScaleSet
 from scaler.ports import Operation, Target
 
 OLDEST_METRIC_MINUTES = 6
@@ -154,7 +154,7 @@ class WorldBridges:
         found.take_health(_answer(bridge, HEALTH, now))
         _take_stats(found, bridge, now)
         if process:
-            found.take_process(_answer(bridge, METRICS, now))
+            _take_process(found, bridge, now)
         if fully or (found.stats is not None and found.stats.drain is None):
             found.drain = None
             found.take_drain(_answer(bridge, DRAIN, now))
@@ -213,36 +213,6 @@ def reach_of(vm: SimVm | None) -> Reach:
     return Reach.ANSWERED
 
 
-def bridge_stats(stats: Mapping[str, Any]) -> BridgeStats:
-    """Statistics of a bridge without faults as the engine reads them: no parsing, no checks."""
-    return BridgeStats(
-        timestamp=datetime.fromisoformat(stats["current_timestamp"]).replace(tzinfo=UTC),
-        conferences=stats["conferences"],
-        local_endpoints=stats["local_endpoints"],
-        endpoints=stats["endpoints"],
-        octo_endpoints=stats["octo_endpoints"],
-        largest_conference=stats["largest_conference"],
-        stress_level=stats["stress_level"],
-        download_kbps=float(stats["bit_rate_download"]),
-        upload_kbps=float(stats["bit_rate_upload"]),
-        drain=stats["drain"],
-        graceful_shutdown=stats["graceful_shutdown"],
-        shutting_down=stats["shutting_down"],
-        healthy=stats["healthy"],
-        muc_clients_connected=stats["muc_clients_connected"],
-        mucs_joined=stats["mucs_joined"],
-        total_conferences_created=stats["total_conferences_created"],
-        total_conferences_completed=stats["total_conferences_completed"],
-        total_participants=stats["total_participants"],
-        total_bytes_sent=stats["total_bytes_sent"],
-        total_bytes_received=stats["total_bytes_received"],
-        total_ice_failed=stats["total_ice_failed"],
-        dtls_failed_endpoints=stats["dtls_failed_endpoints"],
-        relay_id=stats.get("relay_id"),
-        version=stats["version"],
-    )
-
-
 def _take_stats(found: Findings, bridge: SimBridge, now: datetime) -> None:
     """Strange statistics go through the real parser; sound ones would only cost time there."""
     if bridge.faults.overrides or "stats" in bridge.faults.statuses:
@@ -250,6 +220,13 @@ def _take_stats(found: Findings, bridge: SimBridge, now: datetime) -> None:
         return
     found.stats, found.stats_at = bridge_stats(bridge.stats(now)), now
     found.drain = found.stats.drain
+
+
+def _take_process(found: Findings, bridge: SimBridge, now: datetime) -> None:
+    if "metrics" in bridge.faults.statuses:
+        found.take_process(_answer(bridge, METRICS, now))
+    else:
+        found.process_started_at = bridge.started_at
 
 
 def _answer(bridge: SimBridge, path: str, now: datetime) -> Answer:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import log2, pow
+from math import exp, log, log2
 
 SEND_KBPS = 600
 """What one person sends: seven of ten have a camera on, all have a microphone."""
@@ -60,7 +60,7 @@ def effective_microcores(vcpus: int) -> int:
 
     Work was measured on 4 vCPU, and doubling the cores gave 1.8 times as much: 8 vCPU count as 7.2.
     """
-    return round(4_000_000 * pow(1.8, log2(vcpus / 4)))
+    return round(4_000_000 * exp(log(1.8) * log2(vcpus / 4)))
 
 
 def cpu_fraction(people: int, conference_microcores: int, vcpus: int) -> float:

@@ -26,6 +26,8 @@ BOOKED_MINUTES = (20, 30, 45, 60, 90)
 BOOKED_WEIGHTS = (5, 25, 20, 35, 15)
 LONG_SHARE = 0.02
 """Share of conferences longer than four hours: the ones that hold a drain up."""
+LONG_S, MOST_IN_LONG = 4 * 3600, 20
+"""Rooms that stay open for so long are a team's, not an assembly's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Shape:
 
 
 SHAPES = {
-    "office": Shape(starts_per_hour=92),
+    "office": Shape(starts_per_hour=98),
     "quiet": Shape(starts_per_hour=8),
     "giant": Shape(starts_per_hour=0, giant_people=300),
     "none": Shape(starts_per_hour=0),
@@ -154,6 +156,8 @@ def _second_in_hour(rng: Random) -> float:
 def _conference(rng: Random, name: str, start: datetime, start_s: float) -> PlannedConference:
     people = min(max(round(rng.lognormvariate(log(MEDIAN_SIZE), SIZE_SIGMA)), 2), LARGEST_SIZE)
     length_s = _length_seconds(rng, start_s)
+    if length_s > LONG_S:
+        people = min(people, MOST_IN_LONG)
     return _with_people(rng, name, start, people, length_s)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sandbox.agenda import Agenda
 from sandbox.azure import Azure
-from sandbox.bridge import BridgeConfig
+from sandbox.bridge_config import BridgeConfig
 from sandbox.cloud import (
     BootModel,
     Prestarted,

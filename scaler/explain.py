@@ -180,7 +180,7 @@ def record(
     bridges = snapshot.bridges if snapshot else ()
     return {
         "shard": decision.shard,
-        "at": _iso(decision.at),
+        "at": iso(decision.at),
         "epoch": decision.epoch,
         "dry_run": dry_run,
         "sentence": sentence(decision, outcomes, dry_run=dry_run),
@@ -215,7 +215,7 @@ def _refusal_record(refusal: Refusal) -> dict[str, Any]:
         "reason": str(refusal.reason),
         "detail": refusal.detail,
         **({"vm_id": refusal.vm_id, "name": refusal.name} if refusal.vm_id else {}),
-        "since": _iso(refusal.since),
+        "since": iso(refusal.since),
     }
 
 
@@ -228,8 +228,8 @@ def _bridge_record(bridge: Bridge) -> dict[str, Any]:
         "purpose": str(memory.purpose) if memory.purpose else None,
         "healthy": bridge.healthy,
         "unhealthy_because": bridge.unhealthy_because,
-        "created": _iso(memory.time_created),
-        "process_started": _iso(memory.process_started_at),
+        "created": iso(memory.time_created),
+        "process_started": iso(memory.process_started_at),
         "conferences": stats.conferences if stats else None,
         "local_endpoints": stats.local_endpoints if stats else None,
         "pressure": None if bridge.pressure is None else round(bridge.pressure, 3),
@@ -239,14 +239,15 @@ def _bridge_record(bridge: Bridge) -> dict[str, Any]:
 
 def bridge_in_words(memory: BridgeMemory) -> str:
     """Say where a bridge stands and why it stays, from its row alone."""
-    phase = f"{memory.phase} since {_iso(memory.phase_since)}"
+    phase = f"{memory.phase} since {iso(memory.phase_since)}"
     purpose = f" ({memory.purpose})" if memory.purpose else ""
     if memory.refusal is None:
         return phase + purpose
     why = SENTENCES[Reason(memory.refusal)]
-    since = f", since {_iso(memory.refusal_since)}" if memory.refusal_since else ""
+    since = f", since {iso(memory.refusal_since)}" if memory.refusal_since else ""
     return f"{phase}{purpose}: {why}{since}"
 
 
-def _iso(moment: datetime | None) -> str | None:
+def iso(moment: datetime | None) -> str | None:
+    """Write a moment as UTC ISO 8601 with milliseconds."""
     return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -105,7 +105,11 @@ def is_accepting(bridge: Bridge) -> bool:
 
 def is_our_drain(bridge: Bridge) -> bool:
     """We drain it for a purpose that we may give up."""
-    memory = bridge.memory
+    return is_our_drain_row(bridge.memory)
+
+
+def is_our_drain_row(memory: BridgeMemory) -> bool:
+    """Its row alone says so."""
     return memory.phase is Phase.DRAINING and memory.wanted_drain and memory.purpose in OURS_TO_UNDRAIN
 
 

@@ -8,11 +8,12 @@ any two steps; the next one reads the rows, looks at the world, and goes on.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from scaler.act import Hands, perform
 from scaler.decide import decide, hold, left_drained
@@ -35,12 +36,18 @@ ALERT_PACE = timedelta(seconds=20)
 log = logging.getLogger("jvb_autoscaler")
 
 
-@dataclass(frozen=True, slots=True)
-class VmSize:
+class VmSize(Protocol):
     """What a VM size can carry."""
 
-    vcpus: int
-    nic_mbps: float
+    @property
+    def vcpus(self) -> int:
+        """Processors."""
+        ...
+
+    @property
+    def nic_mbps(self) -> float:
+        """Expected bandwidth, Mbit/s."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +106,16 @@ class Engine:
         self.shards = {shard.name: shard for shard in shards}
         self.store, self.clock, self.dry_run = store, clock, dry_run
         self._run_id, self._owner, self._size_of = run_id, owner, size_of
+        self._runs = itertools.count(1)
 
     async def tick_all(self) -> tuple[Report, ...]:
         """Tick every shard, in parallel."""
         return tuple(await asyncio.gather(*(self.tick(name) for name in self.shards)))
+
+    def shard_of(self, resource_id: str) -> str | None:
+        """Name of the shard that owns this scale set, by its ARM id in any case."""
+        wanted = resource_id.lower()
+        return next((s.name for s in self.shards.values() if s.scale_set_id.lower() == wanted), None)
 
     async def tick(self, name: str, *, pace: timedelta | None = None) -> Report:
         """
@@ -122,7 +135,9 @@ class Engine:
             return Report(name, started, "failed", f"the tables did not answer as needed: {why}")
 
     async def _leased(self, shard: Shard, started: datetime, pace: timedelta | None) -> Report:
-        lease = await self.store.acquire(shard.name, self._run_id, started, LEASE_SECONDS)
+        # Each run is its own holder: two alerts in one process must not share a lease.
+        holder = f"{self._run_id}-{next(self._runs)}"
+        lease = await self.store.acquire(shard.name, holder, started, LEASE_SECONDS)
         try:
             rows = await self.store.load(shard.name)
             last = rows.state.value.last_tick_at if rows.state else None

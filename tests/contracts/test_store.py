@@ -148,6 +148,15 @@ async def test_a_bridge_that_is_gone_has_no_row(store: Store):
     assert set((await store.load("a")).bridges) == {"vm-2"}
 
 
+async def test_the_last_bridge_may_go(store: Store):
+    """A single row is deleted as well as one of many, and its machine may come anew."""
+    (row,) = await store.put_bridges("a", [Stored(bridge(), None)])
+    (left,) = await store.put_bridges("a", [Stored(bridge(1, Phase.GONE), row.etag)])
+    assert left.etag is None
+    assert dict((await store.load("a")).bridges) == {}
+    await store.put_bridges("a", [Stored(bridge(), None)])
+
+
 async def test_a_stale_bridge_is_not_deleted(store: Store):
     """A row that changed since it was read is not deleted."""
     (old,) = await store.put_bridges("a", [Stored(bridge(), None)])

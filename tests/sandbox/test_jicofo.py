@@ -89,7 +89,7 @@ def test_conferences_wait_when_nobody_takes_them() -> None:
 
 
 def test_one_person_alone_needs_no_bridge() -> None:
-    """A conference gets a bridge with its second participant, and loses it 20 s after the second last left."""
+    """A conference gets a bridge with its second participant, and loses it 20 s after but one left."""
     plan = PlannedConference("pair", START, (10.0, 60.0), (100.0, 500.0))
     world = world_of(1, [plan])
     bridge = bridge_of(vms_of(world)[0])
@@ -122,6 +122,22 @@ def test_bridge_without_muc_gets_nothing_until_it_is_back() -> None:
     lost.rejoin_muc()
     world.advance(200)
     assert lost.totals.conferences_created > 5
+
+
+def test_calls_go_on_without_prosody() -> None:
+    """When Prosody is gone running calls stay where they are, new ones wait, and nothing is cut."""
+    world = world_of(2, [hour_long(), *hourly(5, 20)])
+    world.advance(58)
+    carrier = carrier_of(world)
+    for vm in vms_of(world):
+        bridge_of(vm).leave_muc(strands_calls=False)
+    world.advance(200)
+    assert carrier_of(world) is carrier
+    assert world.truth()["waiting_conferences"] == 5
+    for vm in vms_of(world):
+        bridge_of(vm).rejoin_muc()
+    world.advance(60)
+    assert (world.truth()["ongoing_conferences"], world.history.cuts) == (6, [])
 
 
 def test_world_that_starts_at_noon_has_its_morning_calls() -> None:

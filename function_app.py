@@ -1,0 +1,45 @@
+"""The triggers. Each ends in the engine; nothing is built when this module is imported."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+import wiring
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+
+
+@app.timer_trigger(arg_name="timer", schedule="0 * * * * *", run_on_startup=False, use_monitor=False)
+async def tick(timer: func.TimerRequest) -> None:
+    """Every minute: one tick of every shard."""
+    await (await wiring.application()).tick()
+
+
+@app.route(route="alerts/monitor", methods=["POST"])
+async def alert(req: func.HttpRequest) -> func.HttpResponse:
+    """Azure Monitor raised or closed an alert: one tick of the shard that it names, now."""
+    return _response(await (await wiring.application()).alert(req.get_body()))
+
+
+@app.route(route="status", methods=["GET"])
+async def status(req: func.HttpRequest) -> func.HttpResponse:
+    """Every shard as its last tick left it."""
+    return _response(await (await wiring.application()).status())
+
+
+@app.route(route="explain", methods=["GET"])
+async def explain(req: func.HttpRequest) -> func.HttpResponse:
+    """Why it is as it is: `?shard=` and `?bridge=` narrow it down."""
+    return _response(
+        await (await wiring.application()).explain(req.params.get("shard"), req.params.get("bridge"))
+    )
+
+
+@app.route(route="plan", methods=["GET"])
+async def plan(req: func.HttpRequest) -> func.HttpResponse:
+    """One dry tick: what would be done now."""
+    return _response(await (await wiring.application()).plan(req.params.get("shard")))
+
+
+def _response(answer: wiring.Answer) -> func.HttpResponse:
+    return func.HttpResponse(answer.body, status_code=answer.status, mimetype="application/json")

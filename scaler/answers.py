@@ -1,0 +1,158 @@
+"""Answers to operators' questions, from the tables and, for a plan, from one dry look at the world."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from scaler.decision import Reason
+from scaler.errors import Refused, TryNextTick
+from scaler.explain import SENTENCES, bridge_in_words, iso
+from scaler.model import BridgeMemory, Phase
+from scaler.ports import ShardRows
+from scaler.selection import is_our_drain_row
+from scaler.tick import Engine
+
+EVENTS_SHOWN = 20
+DECISIONS_SHOWN = 5
+_UNDRAIN_BY_HAND = "curl -X POST http://{address}:8080/colibri/drain/disable"
+
+
+async def status(engine: Engine) -> dict[str, Any]:
+    """Every shard as it was left by its last tick: bridges, alerts, refusals, last decisions and events."""
+    shards = await asyncio.gather(*(_shard_status(engine, name) for name in engine.shards))
+    return {
+        "at": iso(engine.clock.now()),
+        "dry_run": engine.dry_run,
+        "configuration": {"valid": True, "faults": []},
+        "shards": list(shards),
+    }
+
+
+def status_of_invalid(faults: Sequence[str], at: datetime) -> dict[str, Any]:
+    """What status says while the configuration is invalid: every fault, and that nothing is done."""
+    return {
+        "at": iso(at),
+        "configuration": {"valid": False, "faults": list(faults)},
+        "note": "Nothing is changed anywhere until every fault is mended. Bridges that an earlier run left "
+        "drained stay drained; the table `bridges` names them (phase draining), and "
+        + _UNDRAIN_BY_HAND.format(address="<address>")
+        + " takes a drain back.",
+        "shards": [],
+    }
+
+
+async def _shard_status(engine: Engine, name: str) -> dict[str, Any]:
+    now = engine.clock.now()
+    try:
+        rows, decisions, events = await asyncio.gather(
+            engine.store.load(name),
+            engine.store.decisions(name, now, DECISIONS_SHOWN),
+            engine.store.events(name, now, EVENTS_SHOWN),
+        )
+    except (TryNextTick, Refused) as error:
+        return {"shard": name, "error": f"the tables do not answer: {error}"}
+    state = rows.state.value if rows.state else None
+    return {
+        "shard": name,
+        "scale_set_id": engine.shards[name].scale_set_id,
+        "last_tick_at": iso(state.last_tick_at) if state else None,
+        "sentence": decisions[0].get("sentence") if decisions else "no tick has run yet",
+        "totals": decisions[0].get("totals", {}) if decisions else {},
+        "paused": state.paused if state else False,
+        "alerts": _since(state.alerts) if state else [],
+        "refusals": _since(state.standing) if state else [],
+        "bridges": [_bridge_row(memory) for memory in _by_age(rows)],
+        "left_drained": _left_drained(rows, dry_run=engine.dry_run),
+        "decisions": [
+            {key: record.get(key) for key in ("at", "epoch", "dry_run", "sentence")} for record in decisions
+        ],
+        "events": list(events),
+    }
+
+
+def _by_age(rows: ShardRows) -> list[BridgeMemory]:
+    memories = (row.value for row in rows.bridges.values())
+    return sorted(memories, key=lambda m: (m.time_created is not None, m.time_created, m.name))
+
+
+def _since(standing: Mapping[str, datetime]) -> list[dict[str, Any]]:
+    return [{"key": key, "since": iso(since)} for key, since in sorted(standing.items(), key=lambda e: e[1])]
+
+
+def _bridge_row(memory: BridgeMemory) -> dict[str, Any]:
+    return {
+        "name": memory.name,
+        "vm_id": memory.vm_id,
+        "address": memory.address,
+        "phase": str(memory.phase),
+        "purpose": str(memory.purpose) if memory.purpose else None,
+        "created": iso(memory.time_created),
+        "process_started": iso(memory.process_started_at),
+        "pressure": None if memory.pressure is None else round(memory.pressure, 3),
+        "polls": memory.polls,
+        "in_words": bridge_in_words(memory),
+    }
+
+
+def _left_drained(rows: ShardRows, *, dry_run: bool) -> list[dict[str, str]]:
+    """In dry run nothing takes our own drains back: name each with the command that does."""
+    if not dry_run:
+        return []
+    return [
+        {"name": row.value.name, "command": _UNDRAIN_BY_HAND.format(address=row.value.address or "<address>")}
+        for row in rows.bridges.values()
+        if is_our_drain_row(row.value)
+    ]
+
+
+async def explain(engine: Engine, shard: str | None, bridge: str | None) -> dict[str, Any]:
+    """
+    Why each shard, or one bridge (by name or vmId), is as it is, and since when.
+
+    Raises `KeyError` with the name of a shard or bridge that is not known.
+    """
+    names = [shard] if shard else list(engine.shards)
+    if shard and shard not in engine.shards:
+        raise KeyError(f"no shard {shard!r}; there are: {', '.join(engine.shards)}")
+    explained = [await _explain_shard(engine, name, bridge) for name in names]
+    if bridge and not any(each["bridges"] for each in explained):
+        raise KeyError(f"no bridge {bridge!r} in {', '.join(names)}")
+    return {"at": iso(engine.clock.now()), "dry_run": engine.dry_run, "shards": explained}
+
+
+async def _explain_shard(engine: Engine, name: str, bridge: str | None) -> dict[str, Any]:
+    now = engine.clock.now()
+    rows, decisions = await asyncio.gather(engine.store.load(name), engine.store.decisions(name, now, 1))
+    record = decisions[0] if decisions else {}
+    return {
+        "shard": name,
+        "decided_at": record.get("at"),
+        "sentence": record.get("sentence", "no tick has run yet"),
+        "votes": record.get("votes", []),
+        "not_done": [
+            {**refusal, "meaning": SENTENCES[Reason(refusal["reason"])]}
+            for refusal in record.get("refusals", [])
+        ],
+        "bridges": [
+            {"name": m.name, "vm_id": m.vm_id, "why": bridge_in_words(m)}
+            for m in _by_age(rows)
+            if m.phase is not Phase.GONE and (bridge is None or bridge in (m.name, m.vm_id))
+        ],
+    }
+
+
+async def plan(engine: Engine, shard: str | None) -> dict[str, Any]:
+    """One dry tick of one or every shard: what would be done now. Raises `KeyError` as `explain`."""
+    if shard and shard not in engine.shards:
+        raise KeyError(f"no shard {shard!r}; there are: {', '.join(engine.shards)}")
+    reports = await asyncio.gather(*(engine.plan(name) for name in ([shard] if shard else engine.shards)))
+    return {
+        "at": iso(engine.clock.now()),
+        "shards": [
+            {"shard": r.shard, "result": r.result, "sentence": r.sentence, "decision": r.record}
+            for r in reports
+        ],
+    }

@@ -1,0 +1,262 @@
+"""The one place that builds things: settings -> clients -> ports -> engine. Nothing at import."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import orjson
+
+from scaler import answers
+from scaler.errors import ConfigurationInvalid, Refused, TryNextTick
+from scaler.ports import Clock, Metrics
+from scaler.tick import ALERT_PACE, Engine, Shard
+from settings import Settings, ShardSettings, from_env
+
+log = logging.getLogger("jvb_autoscaler")
+
+
+class SystemClock:
+    """The machine's clock: the only place that reads it."""
+
+    def now(self) -> datetime:
+        """Return the present moment, UTC."""
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer with a JSON body."""
+
+    status: int
+    body: bytes
+
+
+def _json(status: int, value: Any) -> Answer:
+    return Answer(status, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+class Application(Protocol):
+    """What the triggers call."""
+
+    async def tick(self) -> None:
+        """One tick of every shard."""
+        ...
+
+    async def alert(self, body: bytes) -> Answer:
+        """One tick of the shard that an alert names."""
+        ...
+
+    async def status(self) -> Answer:
+        """Every shard as its last tick left it."""
+        ...
+
+    async def explain(self, shard: str | None, bridge: str | None) -> Answer:
+        """Why it is as it is."""
+        ...
+
+    async def plan(self, shard: str | None) -> Answer:
+        """One dry tick."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class Running:
+    """The application with a valid configuration."""
+
+    def __init__(self, engine: Engine, resources: AsyncExitStack) -> None:
+        """`resources`: everything that must be closed with it."""
+        self.engine, self._resources = engine, resources
+
+    async def tick(self) -> None:
+        """One tick of every shard; what failed is logged and does not raise."""
+        await self.engine.tick_all()
+
+    async def alert(self, body: bytes) -> Answer:
+        """202 once the named shard had its tick, or needed none; 4xx for a body that is no alert."""
+        from compute.alerts import AlertMalformed, targets
+
+        try:
+            ids = targets(body)
+        except AlertMalformed as error:
+            return _json(400, {"error": str(error)})
+        names = sorted({name for each in ids if (name := self.engine.shard_of(each)) is not None})
+        if not names:
+            return _json(404, {"error": f"alertTargetIDs: none is a scale set of this app: {', '.join(ids)}"})
+        reports = await asyncio.gather(*(self.engine.tick(name, pace=ALERT_PACE) for name in names))
+        return _json(
+            202, {"shards": [{"shard": r.shard, "result": r.result, "sentence": r.sentence} for r in reports]}
+        )
+
+    async def status(self) -> Answer:
+        """Every shard as its last tick left it."""
+        return _json(200, await answers.status(self.engine))
+
+    async def explain(self, shard: str | None, bridge: str | None) -> Answer:
+        """Why it is as it is."""
+        return await _answered(answers.explain(self.engine, shard, bridge))
+
+    async def plan(self, shard: str | None) -> Answer:
+        """One dry tick."""
+        return await _answered(answers.plan(self.engine, shard))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._resources.aclose()
+
+
+async def _answered(question: Awaitable[dict[str, Any]]) -> Answer:
+    try:
+        return _json(200, await question)
+    except KeyError as error:
+        return _json(404, {"error": error.args[0]})
+    except (TryNextTick, Refused) as error:
+        return _json(503, {"error": f"the tables do not answer: {error}"})
+
+
+class Misconfigured:
+    """The application with an invalid configuration: it says so, and touches nothing."""
+
+    def __init__(self, faults: list[str], clock: Clock) -> None:
+        """`faults`: one sentence each."""
+        self._faults, self._clock = faults, clock
+
+    async def tick(self) -> None:
+        """Log every fault; nothing else."""
+        log.error("configuration invalid, nothing is done", extra={"faults": self._faults})
+
+    async def alert(self, body: bytes) -> Answer:
+        """503 with the faults."""
+        return self._unavailable()
+
+    async def status(self) -> Answer:
+        """The faults."""
+        return _json(200, answers.status_of_invalid(self._faults, self._clock.now()))
+
+    async def explain(self, shard: str | None, bridge: str | None) -> Answer:
+        """503 with the faults."""
+        return self._unavailable()
+
+    async def plan(self, shard: str | None) -> Answer:
+        """503 with the faults."""
+        return self._unavailable()
+
+    async def close(self) -> None:
+        """Nothing was opened."""
+
+    def _unavailable(self) -> Answer:
+        return _json(503, {"error": "the configuration is invalid", "faults": self._faults})
+
+
+async def engine(env: Mapping[str, str], clock: Clock | None = None) -> Application:
+    """
+    Build the application from its settings. An invalid configuration gives one that says so.
+
+    Makes no call: tables and tokens are asked for when they are first needed.
+    """
+    clock = clock or SystemClock()
+    try:
+        settings = from_env(env)
+    except ConfigurationInvalid as error:
+        return Misconfigured(error.faults, clock)
+    resources = AsyncExitStack()
+    return Running(_build(settings, clock, resources), resources)
+
+
+def _build(settings: Settings, clock: Clock, resources: AsyncExitStack) -> Engine:
+    # The SDKs are imported here, so that a cold start of status pays only for what it needs.
+    from colibri.client import colibri_http_client
+    from compute.identity import managed_identity
+    from compute.sizes import size_of
+    from state.store import table_store
+
+    quiet_sdk_logging()
+    credential = managed_identity(settings.client_id)
+    resources.push_async_callback(credential.close)
+    store = table_store(
+        connection_string=settings.tables_connection_string,
+        endpoint=settings.tables_endpoint,
+        credential=credential,
+        prefix=settings.tables_prefix,
+    )
+    resources.push_async_callback(store.close)
+    http = colibri_http_client()
+    resources.push_async_callback(http.aclose)
+    build = _ShardBuilder(settings, clock, credential, http, resources)
+    return Engine(
+        [build.shard(shard) for shard in settings.shards],
+        store,
+        clock,
+        run_id=uuid.uuid4().hex[:12],
+        owner=settings.owner,
+        size_of=size_of,
+        dry_run=settings.dry_run,
+    )
+
+
+class _ShardBuilder:
+    """Builds shards that share one ARM client a subscription and one Monitor client an endpoint."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, credential: Any, http: Any, resources: AsyncExitStack
+    ) -> None:
+        self._settings, self._clock, self._credential = settings, clock, credential
+        self._http, self._resources = http, resources
+        self._arm: dict[str, Any] = {}
+        self._monitors: dict[str, Metrics] = {}
+
+    def shard(self, shard: ShardSettings) -> Shard:
+        from colibri.client import ColibriClient
+        from compute.flexible import FlexibleScaleSet
+        from scaler.observe import Ears
+
+        cloud = FlexibleScaleSet(self._arm_client(shard.subscription_id), shard.scale_set_id)
+        bridges = ColibriClient(self._http, self._clock, port=shard.bridge_port)
+        metrics = self._monitor(shard.metrics_endpoint) if shard.metrics_endpoint else None
+        return Shard(shard.name, shard.scale_set_id, shard.policy, Ears(cloud, bridges, metrics))
+
+    def _arm_client(self, subscription_id: str) -> Any:
+        from compute.pipeline import arm_client
+
+        if subscription_id not in self._arm:
+            client = arm_client(self._credential, subscription_id, self._settings.arm_endpoint)
+            self._resources.push_async_callback(client.close)
+            self._arm[subscription_id] = client
+        return self._arm[subscription_id]
+
+    def _monitor(self, endpoint: str) -> Metrics:
+        from compute.monitor import MonitorMetrics
+        from compute.pipeline import metrics_client
+
+        if endpoint not in self._monitors:
+            client = metrics_client(self._credential, endpoint)
+            self._resources.push_async_callback(client.close)
+            self._monitors[endpoint] = MonitorMetrics(client)
+        return self._monitors[endpoint]
+
+
+Factory = Callable[[Mapping[str, str]], Awaitable[Application]]
+
+factory: Factory = engine
+"""What builds the application of this process. The sandbox puts its own clock here, nothing else."""
+
+_applications: dict[asyncio.AbstractEventLoop, asyncio.Task[Application]] = {}
+
+
+async def application() -> Application:
+    """The application of this process and loop, built once, at the first trigger."""
+    loop = asyncio.get_running_loop()
+    if loop not in _applications:
+        _applications.clear()  # a loop that ended took its connections with it
+        _applications[loop] = loop.create_task(factory(os.environ))  # type: ignore[arg-type]
+    return await asyncio.shield(_applications[loop])
