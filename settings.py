@@ -130,7 +130,9 @@ class _Reader:
                 "SCALER_TABLES_ENDPOINT, SCALER_TABLES_CONNECTION_STRING: "
                 f"{'neither is' if endpoint is None else 'both are'} set, allowed: exactly one of them"
             )
-        if connection is not None and not re.search(r"(TableEndpoint|AccountName)=", connection):
+        if connection is not None and not re.search(
+            r"(TableEndpoint|AccountName|UseDevelopmentStorage)=", connection
+        ):
             self.faults.append(
                 "SCALER_TABLES_CONNECTION_STRING: has no TableEndpoint= or AccountName=, "
                 "allowed: a storage connection string"

@@ -177,6 +177,7 @@ def _build(settings: Settings, clock: Clock, resources: AsyncExitStack) -> Engin
     # The SDKs are imported here, so that a cold start of status pays only for what it needs.
     from colibri.client import colibri_http_client
     from compute.identity import managed_identity
+    from compute.pipeline import quiet_sdk_logging
     from compute.sizes import size_of
     from state.store import table_store
 

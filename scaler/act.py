@@ -38,9 +38,8 @@ from scaler.errors import (
 )
 from scaler.explain import Outcome, action_in_words
 from scaler.ledger import Ledger
-from scaler.lifecycle import Move, moved
+from scaler.lifecycle import Move, delete_retry, moved
 from scaler.model import Bridge, BridgeMemory, CreateIntent, Phase, Poll, Power, Purpose, Reach, Snapshot
-from scaler.observe import delete_retry
 from scaler.policy import ScalingPolicy
 from scaler.ports import Bridges, Clock, Cloud, Lease, Target
 from scaler.reflect import BACKOFF_MINUTES

@@ -17,7 +17,7 @@ every term is proved anew.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -112,3 +112,11 @@ _FORGET: dict[Phase, dict[str, Any]] = {
     Phase.DRAINING: {**_NO_EMPTY_PROOF, **_NO_EXIT_PROOF},
     Phase.FENCED: _NO_EXIT_PROOF,
 }
+
+
+_DELETE_RETRY = (timedelta(minutes=2), timedelta(minutes=5), timedelta(minutes=15))
+
+
+def delete_retry(attempts: int) -> timedelta:
+    """How long to wait for a delete, after so many attempts, before it is asked for again."""
+    return _DELETE_RETRY[min(max(attempts, 1), len(_DELETE_RETRY)) - 1]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from scaler.decision import Event, EventKind
 from scaler.errors import Refused, TryNextTick
+from scaler.lifecycle import delete_retry
 from scaler.model import (
     BridgeMemory,
     CreateIntent,
@@ -20,8 +21,6 @@ from scaler.model import (
 )
 from scaler.ports import Bridges, Cloud, Metrics, Operation, Target
 from scaler.reflect import Heard
-
-_DELETE_RETRY = (timedelta(minutes=2), timedelta(minutes=5), timedelta(minutes=15))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +130,3 @@ def _with_delete(memory: BridgeMemory, state: Operation, now: datetime, events: 
         return replace(memory, operation=None)
     events.append(Event(EventKind.DELETE_FAILED, memory.name, state.error, memory.vm_id))
     return replace(memory, operation=None, delete_not_before=now + delete_retry(memory.delete_attempts))
-
-
-def delete_retry(attempts: int) -> timedelta:
-    """How long to wait after so many attempts."""
-    return _DELETE_RETRY[min(max(attempts, 1), len(_DELETE_RETRY)) - 1]
