@@ -73,6 +73,7 @@ def _error_object(error: HttpResponseError) -> object:
         return None
     try:
         body: Any = _response(error).json()
+    # Whatever is wrong with an error's body (not read, no JSON), the status still tells.
     except Exception:
         return None
     return body.get("error") if isinstance(body, Mapping) else None

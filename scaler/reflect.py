@@ -102,6 +102,8 @@ def reflect(
     listed = {instance.vm_id for instance in heard.instances}
     gone = tuple(_leave(memory, now, log) for vm_id, memory in memories.items() if vm_id not in listed)
     after = tuple(_follow(intent, matched, heard.scale_set, policy, now, log) for intent in intents)
+    if log.boots_failed:
+        bridges = [_unanswered(bridge) for bridge in bridges]
     snapshot = Snapshot(
         shard=shard,
         now=now,
@@ -225,6 +227,11 @@ def _count_boots(state: ShardMemory, log: _Log, now: datetime) -> ShardMemory:
     failures = state.boot_failures + 1
     wait = BACKOFF_MINUTES[min(failures, len(BACKOFF_MINUTES)) - 1]
     return replace(state, boot_failures=failures, backoff_until=now + timedelta(minutes=wait))
+
+
+def _unanswered(bridge: Bridge) -> Bridge:
+    """A machine that never came was no answer to a hot bridge."""
+    return replace(bridge, memory=replace(bridge.memory, hot_answered=False))
 
 
 # One bridge

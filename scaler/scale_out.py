@@ -103,16 +103,15 @@ def grow(fleet: Fleet, state: ShardMemory) -> Growth:
     """Un-drain first, then ask for machines, each limit adding its reason."""
     wish = want(fleet, state)
     refusals = [*_hopeless(fleet), *_unknown_load(fleet)]
-    undrains = _undrains(fleet, wish)
+    askers = _askers(fleet, wish)
+    undrains = _undrains(fleet, wish, askers)
     missing, votes = _missing(fleet, wish, len(undrains))
     count, limits = _limited(fleet, state, missing)
     actions: list[Action] = [*undrains]
     if count:
-        unanswered = wish.unanswered[len(undrains) : len(undrains) + count]
+        answers = askers[len(undrains) : len(undrains) + count]
         because = "; ".join(f"{vote.rule}: {vote.because}" for vote in votes)
-        actions.append(
-            ScaleOut(expected_capacity(fleet) + count, count, because, tuple(b.vm_id for b in unanswered))
-        )
+        actions.append(ScaleOut(expected_capacity(fleet) + count, count, because, answers))
     elif _may_repair(fleet, state):
         actions.append(RepairCapacity(fleet.listed, "nothing is in flight, and `repair_capacity` is set"))
     return Growth(
@@ -120,17 +119,32 @@ def grow(fleet: Fleet, state: ShardMemory) -> Growth:
     )
 
 
-def _undrains(fleet: Fleet, wish: Want) -> tuple[Undrain, ...]:
+def _askers(fleet: Fleet, wish: Want) -> tuple[str, ...]:
+    """
+    Whom a new bridge answers: hot bridges, then giants on their way there.
+
+    While its people come in, a giant asks by its demand first. That bridge is its answer: being
+    hot a minute later must not buy a second one.
+    """
+    full = fleet.policy.scale_out_pressure
+    growing = [
+        b
+        for b in fleet.accepting
+        if b not in wish.unanswered and demand.has_one_giant(b) and demand.helpable_pressure(b) > full
+    ]
+    return tuple(b.vm_id for b in (*wish.unanswered, *growing))
+
+
+def _undrains(fleet: Fleet, wish: Want, askers: tuple[str, ...]) -> tuple[Undrain, ...]:
     """Take drains back, youngest first, where the rest does not carry the load or the minimum."""
     floor = fleet.policy.minimum
     needed = max(wish.accepting, floor) - len(fleet.accepting)
     chosen = [b for b in fleet.our_drains if b.healthy][: max(0, needed)]
-    answers = [b.vm_id for b in wish.unanswered]
     return tuple(
         Undrain(
             bridge.vm_id,
             f"{max(wish.accepting, floor)} accepting bridges are wanted, {len(fleet.accepting)} accept",
-            answers=tuple(answers[place : place + 1]),
+            answers=askers[place : place + 1],
         )
         for place, bridge in enumerate(chosen)
     )

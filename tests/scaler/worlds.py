@@ -8,7 +8,7 @@ from typing import Any
 
 from sandbox.cloud import SimVm
 from sandbox.inprocess import InProcess, in_process, scale_set_id
-from sandbox.workload import PlannedConference, Workload
+from sandbox.workload import PlannedConference, Workload, meeting
 from sandbox.world import BootModel, Prestarted, ScaleSetSpec, WorldConfig
 from scaler.model import BridgeMemory, CreateIntent, Phase, ShardMemory
 from scaler.policy import ScalingPolicy
@@ -132,3 +132,20 @@ def is_accepting(vm: SimVm) -> bool:
 def cuts(it: InProcess) -> int:
     """Calls that we cut."""
     return len(it.world.history.cut_by_us())
+
+
+def slip_in_a_call(it: InProcess, vm: SimVm, minutes: float = 20, people: int = 4) -> None:
+    """A call reaches this very bridge, because Jicofo has not heard of its drain yet."""
+    jicofo = it.world.scale_set(SCALE_SET).jicofo
+    heard = {name: occupant.drain for name, occupant in jicofo.occupants.items()}
+    for name, occupant in jicofo.occupants.items():
+        occupant.drain = name != vm.name
+    jicofo.begin(meeting(it.world.now, minutes, people, f"slipped-in-{it.world.now:%H%M%S}"))
+    for name, drain in heard.items():
+        jicofo.occupants[name].drain = drain
+
+
+async def latest(it: InProcess, shard: str = SHARD) -> dict[str, Any]:
+    """The newest decision record."""
+    (record,) = await it.store.decisions(shard, it.world.now, 1)
+    return dict(record)

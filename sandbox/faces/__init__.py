@@ -1,0 +1,1 @@
+"""The world over its real protocols: ARM, Monitor, the identity endpoint and the bridges' ports."""
