@@ -7,10 +7,9 @@ A fault is one sentence: the field, its value, what is allowed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -24,6 +23,12 @@ _SCALE_SET_ID = re.compile(
     re.IGNORECASE,
 )
 _PREFIX = re.compile(r"(?:[A-Za-z][A-Za-z0-9]{0,49})?")
+_PORT = re.compile(r"[0-9]{1,5}")
+_URL = re.compile(r"https://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?")
+_SECRET = re.compile(
+    r"(?<=AccountKey=)[^;&]+|(?<=Signature=)[^;]+|(?<=sig=)[^;&]+|(?<=://)[^/@]+(?=@)", re.IGNORECASE
+)
+"""What may stand by mistake where no secret belongs, and must not go on into logs and status."""
 _OWN_SHARD_FIELDS = frozenset({"name", "scale_set_id", "metrics_endpoint", "bridge_port"})
 _KNOWN = frozenset(
     {
@@ -112,10 +117,7 @@ class _Reader:
         )
 
     def _fault(self, field: str, value: object, allowed: str) -> None:
-        shown = repr(value)
-        self.faults.append(
-            f"{field}: is {shown if len(shown) <= 80 else shown[:77] + '...'}, allowed: {allowed}"
-        )
+        self.faults.append(f"{field}: is {_shown(value)}, allowed: {allowed}")
 
     def _unknown_names(self) -> None:
         for name in sorted(self.env):
@@ -130,39 +132,26 @@ class _Reader:
                 "SCALER_TABLES_ENDPOINT, SCALER_TABLES_CONNECTION_STRING: "
                 f"{'neither is' if endpoint is None else 'both are'} set, allowed: exactly one of them"
             )
-        if connection is not None and not re.search(
-            r"(TableEndpoint|AccountName|UseDevelopmentStorage)=", connection
-        ):
+        if connection is not None and not _is_connection_string(connection):
+            # Not shown: it holds a key.
             self.faults.append(
-                "SCALER_TABLES_CONNECTION_STRING: has no TableEndpoint= or AccountName=, "
-                "allowed: a storage connection string"
+                "SCALER_TABLES_CONNECTION_STRING: is incomplete, allowed: a storage connection string with "
+                "AccountName= and AccountKey=, or TableEndpoint= and SharedAccessSignature="
             )
         return self._url("SCALER_TABLES_ENDPOINT", endpoint), connection
 
     def _url(self, field: str, value: object) -> str | None:
         if value is None:
             return None
-        allowed = "an https:// address without a path, e.g. https://example.azure.com"
-        try:
-            parts = urlsplit(value) if isinstance(value, str) else None
-            ok = (
-                parts is not None
-                and parts.scheme == "https"
-                and bool(parts.hostname)
-                and parts.path in ("", "/")
-                and not (parts.query or parts.fragment or parts.username)
-                and (parts.port is None or parts.port > 0)
-            )
-        except ValueError:
-            ok = False
-        if not ok or not isinstance(value, str):
-            self._fault(field, value, allowed)
+        match = _URL.fullmatch(value) if isinstance(value, str) else None
+        if match is None or not 1 <= int(match["port"] or 443) <= 65535:
+            self._fault(field, value, "an https:// address without a path, e.g. https://example.azure.com")
             return None
-        return value.rstrip("/")
+        return match[0].rstrip("/")
 
     def _port_text(self) -> object:
         text = self.env.get("SCALER_BRIDGE_PORT") or str(DEFAULT_BRIDGE_PORT)
-        return int(text) if text.isascii() and text.isdigit() else text
+        return int(text) if _PORT.fullmatch(text) else text
 
     def _port(self, field: str, value: object) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65535:
@@ -187,7 +176,7 @@ class _Reader:
             )
             return None
         if not isinstance(value, kind):
-            self._fault(field, value, f"a JSON {'list' if kind is list else 'object'}")
+            self._fault(field, text, f"a JSON {'list' if kind is list else 'object'}")
             return None
         return value
 
@@ -203,9 +192,8 @@ class _Reader:
         if not listed:
             self.faults.append("SCALER_SHARDS: is empty, allowed: at least one shard")
         shards = [self._shard(place, each, common or {}, metrics, port) for place, each in enumerate(listed)]
-        found = tuple(shard for shard in shards if shard is not None)
-        self._twice(found)
-        return found
+        self._twice([each for each in listed if isinstance(each, dict)])
+        return tuple(shard for shard in shards if shard is not None)
 
     def _common_policy(self, common: Mapping[str, Any]) -> None:
         """Check the shared fields by themselves, so that their faults are said once and in their place."""
@@ -233,6 +221,7 @@ class _Reader:
         policy = self._policy(where, given, common)
         own_metrics = self._url(f"{where}.metrics_endpoint", given.get("metrics_endpoint"))
         own_port = self._port(f"{where}.bridge_port", given.get("bridge_port", port))
+        self._proof_of_quiet(where, policy, given)
         if match is None or policy is None or not isinstance(name, str) or not isinstance(scale_set_id, str):
             return None
         return ShardSettings(
@@ -262,8 +251,36 @@ class _Reader:
         ]
         return policy
 
-    def _twice(self, shards: tuple[ShardSettings, ...]) -> None:
+    def _proof_of_quiet(self, where: str, policy: ScalingPolicy | None, given: Mapping[str, Any]) -> None:
+        """Only the platform's own count shows that a bridge we cannot hear carries no media."""
+        if policy is None or policy.replace_dead_after_minutes is None:
+            return
+        if not (given.get("metrics_endpoint") or self.env.get("SCALER_METRICS_ENDPOINT")):
+            self._fault(
+                f"{where}.replace_dead_after_minutes",
+                policy.replace_dead_after_minutes,
+                "null where neither metrics_endpoint nor SCALER_METRICS_ENDPOINT is set",
+            )
+
+    def _twice(self, listed: Sequence[Mapping[str, Any]]) -> None:
         for field in ("name", "scale_set_id"):
-            values = [getattr(shard, field).lower() for shard in shards]
+            values = [value.lower() for each in listed if isinstance(value := each.get(field), str)]
             for value in sorted({value for value in values if values.count(value) > 1}):
                 self._fault(f"SCALER_SHARDS.{field}", value, "each only once: one writer per scale set")
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "missing"
+    text = repr(_SECRET.sub("...", value) if isinstance(value, str) else value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _is_connection_string(text: str) -> bool:
+    """Whether the tables' SDK can take it: an account with its key, or an endpoint with a signature."""
+    if text.lower() == "usedevelopmentstorage=true":
+        return True
+    parts = [part.partition("=") for part in text.removesuffix(";").split(";")]
+    given = {name.lower() for name, _, value in parts if value}
+    complete = {"accountname", "accountkey"} <= given or {"tableendpoint", "sharedaccesssignature"} <= given
+    return complete and all(value for _, _, value in parts)

@@ -74,13 +74,26 @@ class Application(Protocol):
 class Running:
     """The application with a valid configuration."""
 
-    def __init__(self, engine: Engine, resources: AsyncExitStack) -> None:
-        """`resources`: everything that must be closed with it."""
-        self.engine, self._resources = engine, resources
+    def __init__(
+        self, engine: Engine, make_tables: Callable[[], Awaitable[None]], resources: AsyncExitStack
+    ) -> None:
+        """`make_tables` is called before the first question; `resources` are closed with it."""
+        self.engine, self._make_tables, self._resources = engine, make_tables, resources
+        self._has_tables = False
 
     async def tick(self) -> None:
         """One tick of every shard; what failed is logged and does not raise."""
+        try:
+            await self._tables()
+        except (TryNextTick, Refused) as error:
+            log.error("tables unavailable, nothing is done", extra={"error": str(error)})
+            return
         await self.engine.tick_all()
+
+    async def _tables(self) -> None:
+        if not self._has_tables:
+            await self._make_tables()
+            self._has_tables = True
 
     async def alert(self, body: bytes) -> Answer:
         """202 once the named shard had its tick, or needed none; 4xx for a body that is no alert."""
@@ -93,35 +106,36 @@ class Running:
         names = sorted({name for each in ids if (name := self.engine.shard_of(each)) is not None})
         if not names:
             return _json(404, {"error": f"alertTargetIDs: none is a scale set of this app: {', '.join(ids)}"})
+        return await self._answered(202, lambda: self._tick_now(names))
+
+    async def _tick_now(self, names: list[str]) -> dict[str, Any]:
         reports = await asyncio.gather(*(self.engine.tick(name, pace=ALERT_PACE) for name in names))
-        return _json(
-            202, {"shards": [{"shard": r.shard, "result": r.result, "sentence": r.sentence} for r in reports]}
-        )
+        return {"shards": [{"shard": r.shard, "result": r.result, "sentence": r.sentence} for r in reports]}
 
     async def status(self) -> Answer:
         """Every shard as its last tick left it."""
-        return _json(200, await answers.status(self.engine))
+        return await self._answered(200, lambda: answers.status(self.engine))
 
     async def explain(self, shard: str | None, bridge: str | None) -> Answer:
         """Why it is as it is."""
-        return await _answered(answers.explain(self.engine, shard, bridge))
+        return await self._answered(200, lambda: answers.explain(self.engine, shard, bridge))
 
     async def plan(self, shard: str | None) -> Answer:
         """One dry tick."""
-        return await _answered(answers.plan(self.engine, shard))
+        return await self._answered(200, lambda: answers.plan(self.engine, shard))
+
+    async def _answered(self, status: int, question: Callable[[], Awaitable[dict[str, Any]]]) -> Answer:
+        try:
+            await self._tables()
+            return _json(status, await question())
+        except KeyError as error:
+            return _json(404, {"error": error.args[0]})
+        except (TryNextTick, Refused) as error:
+            return _json(503, {"error": f"the tables do not answer: {error}"})
 
     async def close(self) -> None:
         """Close every connection."""
         await self._resources.aclose()
-
-
-async def _answered(question: Awaitable[dict[str, Any]]) -> Answer:
-    try:
-        return _json(200, await question)
-    except KeyError as error:
-        return _json(404, {"error": error.args[0]})
-    except (TryNextTick, Refused) as error:
-        return _json(503, {"error": f"the tables do not answer: {error}"})
 
 
 class Misconfigured:
@@ -169,11 +183,10 @@ async def engine(env: Mapping[str, str], clock: Clock | None = None) -> Applicat
         settings = from_env(env)
     except ConfigurationInvalid as error:
         return Misconfigured(error.faults, clock)
-    resources = AsyncExitStack()
-    return Running(_build(settings, clock, resources), resources)
+    return _build(settings, clock)
 
 
-def _build(settings: Settings, clock: Clock, resources: AsyncExitStack) -> Engine:
+def _build(settings: Settings, clock: Clock) -> Running:
     # The SDKs are imported here, so that a cold start of status pays only for what it needs.
     from colibri.client import colibri_http_client
     from compute.identity import managed_identity
@@ -182,6 +195,7 @@ def _build(settings: Settings, clock: Clock, resources: AsyncExitStack) -> Engin
     from state.store import table_store
 
     quiet_sdk_logging()
+    resources = AsyncExitStack()
     credential = managed_identity(settings.client_id)
     resources.push_async_callback(credential.close)
     store = table_store(
@@ -194,7 +208,7 @@ def _build(settings: Settings, clock: Clock, resources: AsyncExitStack) -> Engin
     http = colibri_http_client()
     resources.push_async_callback(http.aclose)
     build = _ShardBuilder(settings, clock, credential, http, resources)
-    return Engine(
+    scaler = Engine(
         [build.shard(shard) for shard in settings.shards],
         store,
         clock,
@@ -203,6 +217,7 @@ def _build(settings: Settings, clock: Clock, resources: AsyncExitStack) -> Engin
         size_of=size_of,
         dry_run=settings.dry_run,
     )
+    return Running(scaler, store.ensure_tables, resources)
 
 
 class _ShardBuilder:
@@ -257,7 +272,8 @@ _applications: dict[asyncio.AbstractEventLoop, asyncio.Task[Application]] = {}
 async def application() -> Application:
     """The application of this process and loop, built once, at the first trigger."""
     loop = asyncio.get_running_loop()
-    if loop not in _applications:
+    building = _applications.get(loop)
+    if building is None or (building.done() and building.exception() is not None):
         _applications.clear()  # a loop that ended took its connections with it
         _applications[loop] = loop.create_task(factory(os.environ))  # type: ignore[arg-type]
     return await asyncio.shield(_applications[loop])

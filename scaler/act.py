@@ -95,12 +95,25 @@ async def _attempt(action: Action, hands: Hands, ledger: Ledger) -> tuple[Outcom
     except LeaseTooShort as error:
         return _refused(action, hands, Reason.LEASE_TOO_SHORT, str(error)), True
     except NotTheSameBridge as error:
+        _ask_anew(action, hands, ledger)
         return _refused(action, hands, Reason.NOT_THE_SAME_BRIDGE, str(error)), False
     except FactsChanged as error:
         return _refused(action, hands, Reason.FACTS_CHANGED, str(error)), False
     except CallFailed as error:
         return _refused(action, hands, Reason.CALL_FAILED, str(error)), error.permanent
     return Outcome(action, done=True), False
+
+
+def _ask_anew(action: Action, hands: Hands, ledger: Ledger) -> None:
+    """
+    Forget which process a ready bridge had, so that the next tick asks; until then it is new.
+
+    No total fell, or the tick would have seen it: without this the bridge were refused for ever.
+    """
+    memory = ledger.bridges.get(getattr(action, "vm_id", ""))
+    if memory is not None and memory.phase is Phase.READY:
+        now = hands.clock.now()
+        ledger.remember(replace(memory, process_started_at=None, restart_seen_at=now))
 
 
 class CallFailed(ScalerError):

@@ -235,7 +235,13 @@ class Engine:
         said = sentence(decision, outcomes, dry_run=self.dry_run)
         log.info(
             "tick",
-            extra={"shard": shard.name, "epoch": decision.epoch, "sentence": said, **asdict(decision.totals)},
+            extra={
+                "shard": shard.name,
+                "epoch": decision.epoch,
+                "sentence": said,
+                "actions": row["actions"],
+                **asdict(decision.totals),
+            },
         )
         return Report(shard.name, decision.at, "done", said, row)
 

@@ -38,6 +38,9 @@ class ArmError(Exception):
         self.status, self.code, self.message = status, code, message
 
 
+Serve = Callable[[re.Match[str], Asked], Answer]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One call: how it is recognised, what Azure's access control names it, who serves it."""
@@ -46,7 +49,7 @@ class Route:
     path: re.Pattern[str]
     action: str
     api_version: str
-    serve: Callable[[re.Match[str], Asked], Answer]
+    serve: Serve
 
 
 class ArmFace(Face):
@@ -65,7 +68,7 @@ class ArmFace(Face):
         self._routes = self._all_routes()
 
     def _all_routes(self) -> list[Route]:
-        def route(method: str, path: str, action: str, serve: Any, api: str = COMPUTE_API) -> Route:
+        def route(method: str, path: str, action: str, serve: Serve, api: str = COMPUTE_API) -> Route:
             return Route(method, re.compile(path, re.IGNORECASE), action, api, serve)
 
         scale_set, vms = "Microsoft.Compute/virtualMachineScaleSets", "Microsoft.Compute/virtualMachines"
@@ -165,7 +168,9 @@ class ArmFace(Face):
     def _list_vms(self, match: re.Match[str], asked: Asked) -> Answer:
         wanted = _FILTER.fullmatch(asked.query.get("$filter", ""))
         if wanted is None or asked.query.get("$expand") != "instanceView":
-            raise ArmError(400, "InvalidParameter", "Only one filter, with the instance view, is served here.")
+            raise ArmError(
+                400, "InvalidParameter", "Only one filter, with the instance view, is served here."
+            )
         scale_set = self._world.scale_sets.get(wanted[1].lower())
         vms = list(scale_set.vms.values()) if scale_set else []
         return self._page(vms, vm_body, asked)

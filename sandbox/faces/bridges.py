@@ -233,7 +233,7 @@ class BridgePorts:
             silent = _SilentPort()
             await silent.open(host, port)
             return silent
-        listener = Listener(BridgeFace(self._stage, self._world, vm, vm.bridge))
+        listener = Listener(BridgeFace(self._stage, self._world, vm, vm.bridge).handle)
         await listener.open(host, port)
         return listener
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -129,12 +129,15 @@ class Face(ABC):
         return Answer(fault.status, fault.body, fault.headers)
 
 
-class Listener:
-    """A face that listens on one address."""
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-    def __init__(self, face: Face) -> None:
-        """`face`: who answers."""
-        self._http = web.Server(face.handle, access_log=None)
+
+class Listener:
+    """One address on which a handler serves."""
+
+    def __init__(self, handler: Handler) -> None:
+        """`handler`: `Face.handle`, or the like."""
+        self._http = web.Server(handler, access_log=None)
         self._socket: asyncio.Server | None = None
 
     async def open(self, host: str = LOOPBACK, port: int = 0, tls: ssl.SSLContext | None = None) -> int:
@@ -147,7 +150,7 @@ class Listener:
         """Refuse new connections and cut the open ones, as the end of a process does."""
         if self._socket is not None:
             self._socket.close()
-        await self._http.shutdown(timeout=0)
+        await self._http.shutdown(timeout=0.001)  # 0 would mean: wait for ever
 
 
 async def _read(request: web.BaseRequest) -> Asked:

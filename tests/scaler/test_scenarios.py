@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,7 +28,6 @@ from tests.scaler.builders import (
     busy,
     decided,
     draining,
-    fleet,
     found_empty,
     hot,
     instance,
@@ -160,7 +158,11 @@ async def test_s07_a_count_that_is_no_count_is_unknown(field: str, value: Any) -
     assert oldest.bridge is not None
     oldest.bridge.faults.overrides = {field: value}
     if field == "local_endpoints" and value is MISSING:
-        oldest.bridge.faults.overrides = {"local_endpoints": MISSING, "participants": MISSING, "endpoints": MISSING}
+        oldest.bridge.faults.overrides = {
+            "local_endpoints": MISSING,
+            "participants": MISSING,
+            "endpoints": MISSING,
+        }
     await run(it, ROUND)
     assert mutations(it) == []
 
@@ -209,7 +211,9 @@ async def test_s09_a_conference_between_drain_and_fence_prevents_the_fence() -> 
     assert cuts(it) == 0
 
 
-@pytest.mark.parametrize("fault", [{"statuses": {"drain": 404}}, {"statuses": {"drain": 500}}, {"ignores_drain": True}])
+@pytest.mark.parametrize(
+    "fault", [{"statuses": {"drain": 404}}, {"statuses": {"drain": 500}}, {"ignores_drain": True}]
+)
 async def test_s10_a_drain_that_does_not_happen_leads_no_further(fault: dict[str, Any]) -> None:
     """No fence and no delete, and an alert within two ticks."""
     it = install()
@@ -270,7 +274,9 @@ def test_s17_a_hot_shard_keeps_its_idle_oldest() -> None:
 
 @pytest.mark.parametrize(("mbps", "is_hot"), [(8_400, False), (8_412, True)])
 @pytest.mark.parametrize("source", ["download_kbps", "upload_kbps", "in_mbps", "out_mbps"])
-def test_s18_seventy_percent_of_the_nic_is_not_over_seventy(mbps: float, source: str, *, is_hot: bool) -> None:
+def test_s18_seventy_percent_of_the_nic_is_not_over_seventy(
+    mbps: float, source: str, *, is_hot: bool
+) -> None:
     """70.0 % no, 70.1 % yes, in either direction, whether Colibri's kbit/s or Monitor's Mbit/s say it."""
     told = stats(**{source: mbps * 1000}) if source.endswith("kbps") else None
     figures = {"in_mbps": 0.0, "out_mbps": 0.0, "cpu_fraction": None, source: mbps}
@@ -298,16 +304,18 @@ async def test_s19_each_giant_conference_is_answered_once(giants: int) -> None:
     assert len(names(it)) == 2 * giants
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_s19_a_giant_that_gathers_slowly_is_answered_once(seed: int) -> None:
+    """Its demand asks for a bridge before it is hot: being hot then must not buy a second one."""
+    it = install(world_of([2], workload=Workload.named("giant", seed)))
+    assert (await run(it, 400)).count("scale_out") == 1
+
+
 def test_s20_without_monitor_colibri_tells_the_load_and_without_both_nothing_is_done() -> None:
     """Unknown load is said, neither bought for nor shrunk on."""
     machine, said = instance("a"), poll(upload_kbps=9_000_000.0)
     shard = Shard().remember(memory("a"))
     assert shard.tick({machine: said}).totals.demand == pytest.approx(9_000 / 8_400, abs=0.001)
-    unknown = poll(stress_level=None, upload_kbps=None, download_kbps=None)
-    unknown = replace(unknown, stats=replace(unknown.stats, local_endpoints=0)) if unknown.stats else unknown
-    shard = Shard(policy(participants_per_bridge=200)).remember(memory("a", 3 * HOUR), memory("b"))
-    decision = shard.tick({instance("a", 3 * HOUR): silent(), instance("b"): silent()})
-    assert verbs(decision) == []
     hold = decided(bridge("a", 3 * HOUR, pressure=None), bridge("b", pressure=None))
     assert verbs(hold) == []
     assert {Reason.LOAD_UNKNOWN} <= reasons(hold, "a")
@@ -318,18 +326,16 @@ async def test_s21_a_booting_machine_is_the_brake_and_a_dead_one_is_replaced_wit
     """While it boots nothing more is bought; after its deadline it is removed, and the next try waits."""
     calls = [meeting(START + 5 * MINUTE, 600, 180, "full")]
     it = install(world_of([2], calls, boot=BootModel(never=1.0)))
-    done = await run(it, 17)
-    assert done == ["scale_out"]
-    await run(it, 3)
-    known = [m for m in (await memories(it)).values() if m.asked_by]
-    assert known[0].phase in (Phase.FAILED, Phase.DELETING)
+    assert await run(it, 17) == ["scale_out"]
+    (asked,) = [m for m in (await memories(it)).values() if m.asked_by]
+    assert asked.phase is Phase.FAILED
     assert (await state(it)).boot_failures == 1
-    assert (await state(it)).backoff_until is not None
-    done = await run(it, 8)
-    assert sorted(done) == ["delete", "scale_out"]
-    await run(it, 10)
+    assert (await state(it)).backoff_until == asked.phase_since + 2 * MINUTE
+    assert sorted(await run(it, 1)) == ["delete", "scale_out"]
+    assert await run(it, 14) == ["delete"]
     assert (await state(it)).boot_failures == 2
     assert "boot_failures" in await alerts(it)
+    assert await run(it, 1) == ["scale_out"]
     assert cuts(it) == 0
 
 
@@ -346,8 +352,7 @@ async def test_s22_an_allocation_that_fails_later_is_found_and_backed_off_from()
     assert "boot_failures" in await alerts(it)
     told = {alert["kind"]: alert["text"] for alert in (await latest(it))["alerts"]}
     assert "AllocationFailed" in told["boot_failures"]
-    assert len(names(it)) <= 3
-    assert mutations(it).count("delete") >= 1
+    assert "cannot_reach" in await alerts(it)
 
 
 async def test_s22_a_quota_stops_the_tick_and_is_backed_off_from() -> None:
@@ -384,7 +389,8 @@ async def test_s22_a_write_that_was_not_taken_is_tried_again(error: Exception) -
 
 async def test_s22_a_lost_answer_after_the_change_buys_no_second_machine() -> None:
     """The next tick reads the capacity, waits for the machine, and knows it for its own."""
-    it = install(world_of([2], [FULL]), after=Breaking("scale_out", TryNextTick("lost"), 1))
+    rooms = [meeting(START + 2 * MINUTE, 600, 12, f"room-{n}") for n in range(15)]
+    it = install(world_of([2], rooms), after=Breaking("scale_out", TryNextTick("lost"), 1))
     await run(it, 25)
     assert len(names(it)) == 2
     assert mutations(it).count("scale_out") == 1

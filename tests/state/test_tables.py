@@ -94,13 +94,16 @@ async def test_no_answer_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch):
     """A service that never answers costs its deadline, not the tick."""
     monkeypatch.setattr(edge, "CALL_SECONDS", 0.05)
 
+    over = asyncio.Event()
+
     async def silent(_: web.Request) -> web.Response:
-        await asyncio.Event().wait()
+        await over.wait()
         return web.Response()
 
     async with store_on(silent) as store:
         with pytest.raises(TryNextTick, match="no answer within"):
             await store.load("a")
+        over.set()
 
 
 async def test_a_transaction_that_breaks_off_is_tried_next_tick():

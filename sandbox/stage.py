@@ -1,0 +1,120 @@
+"""Sets the stage for `make run`: Azurite and the simulated Azure as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import orjson
+
+from sandbox.azurite import azurite
+from sandbox.inprocess import scale_set_id
+
+SHARD = "main"
+MAX_BRIDGES = 15
+"""What one public IP prefix of sixteen addresses leaves when one is kept for a nightly surge."""
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(slots=True)
+class StageClock:
+    """The world's time, as it was last set."""
+
+    moment: datetime
+
+    def now(self) -> datetime:
+        """Return the present moment of the world."""
+        return self.moment
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A running sandbox, seen from the process of the app."""
+
+    env: Mapping[str, str]
+    """The app's settings, which are all that points it here."""
+    clock: StageClock
+    http: httpx.AsyncClient
+    """Not aiohttp: that reads its authorities when it is imported, before `env` can name ours."""
+    control_url: str
+
+    async def advance(self, moment: datetime) -> dict[str, Any]:
+        """Let the world's time pass; return what is true then: `truth` and `vms`."""
+        answer = await self.http.post(f"{self.control_url}/advance", json={"to": moment.isoformat()})
+        self.clock.moment = moment
+        return {"truth": orjson.loads(answer.content), "vms": await self._get("/vms")}
+
+    async def truth(self) -> dict[str, Any]:
+        """What happened in the world so far."""
+        truth: dict[str, Any] = await self._get("/truth")
+        return truth
+
+    async def _get(self, path: str) -> Any:
+        answer = await self.http.get(self.control_url + path)
+        return orjson.loads(answer.content)
+
+
+@asynccontextmanager
+async def stage(seed: int, start: datetime) -> AsyncIterator[Stage]:
+    """Start everything, and end every process again, whatever happens in between."""
+    async with AsyncExitStack() as cleanup:
+        tables = cleanup.enter_context(azurite())
+        folder = Path(cleanup.enter_context(TemporaryDirectory(prefix="sandbox-")))
+        ready = await cleanup.enter_async_context(_world(folder, _day(seed, start)))
+        http = await cleanup.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=60))
+        shard = {"name": SHARD, "scale_set_id": scale_set_id("jvb-a"), "max_bridges": MAX_BRIDGES}
+        env = {
+            **ready["env"],
+            "SCALER_TABLES_CONNECTION_STRING": tables,
+            "SCALER_SHARDS": orjson.dumps([shard]).decode(),
+        }
+        yield Stage(env, StageClock(start), http, ready["control_url"])
+
+
+def _day(seed: int, start: datetime) -> dict[str, Any]:
+    """An office day from midnight on, with two bridges left of the day before."""
+    return {
+        "seed": seed,
+        "start": start.isoformat(),
+        "workload": {"name": "office"},
+        "scale_sets": [{"scale_set_id": scale_set_id("jvb-a"), "capacity": 2, "prestarted": [540, 480]}],
+    }
+
+
+@asynccontextmanager
+async def _world(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """Run the simulated Azure as a process; yield what it says when it is ready."""
+    file = folder / "world.json"
+    file.write_bytes(orjson.dumps(config))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sandbox.faces.server",
+        "--config",
+        str(file),
+        stdin=asyncio.subprocess.PIPE,  # it ends when this pipe does, even if we are killed
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        start_new_session=True,  # Ctrl-C reaches us, and we end it in order
+    )
+    try:
+        assert process.stdout is not None
+        line = await process.stdout.readline()
+        if not line:
+            raise RuntimeError("the simulated Azure did not start; its error stands above")
+        ready: dict[str, Any] = orjson.loads(line)
+        yield ready
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        await process.wait()

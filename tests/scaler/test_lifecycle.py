@@ -1,0 +1,89 @@
+"""The life of a bridge, written once more as the table that it is."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from scaler.lifecycle import TABLE, IllegalMove, Move, after, moved
+from scaler.model import Phase, Purpose
+from tests.scaler.builders import MINUTE, NOW, draining, found_empty, memory
+
+LIFE = """
+booting   joined          ready
+booting   boot_timed_out  failed
+booting   not_listed      gone
+ready     drain           draining
+ready     delete          deleting
+ready     not_listed      gone
+draining  drain           draining
+draining  drain_ended     ready
+draining  new_process     ready
+draining  fence           fenced
+draining  delete          deleting
+draining  not_listed      gone
+fenced    fence_failed    draining
+fenced    new_process     ready
+fenced    delete          deleting
+fenced    not_listed      gone
+deleting  delete          deleting
+deleting  not_listed      gone
+failed    joined          ready
+failed    fence           fenced
+failed    delete          deleting
+failed    not_listed      gone
+"""
+MOVES = {
+    (Phase(before), Move(move)): Phase(then) for before, move, then in map(str.split, LIFE.split("\n")[1:-1])
+}
+
+
+@pytest.mark.parametrize(("phase", "move"), list(product(Phase, Move)))
+def test_every_move_leads_where_the_table_says_or_nowhere(phase: Phase, move: Move) -> None:
+    """What the life of a bridge does not have is an error, and nothing may be done on it."""
+    if (phase, move) in MOVES:
+        assert after(phase, move) is MOVES[phase, move]
+    else:
+        with pytest.raises(IllegalMove, match=f"a bridge that is {phase} cannot {move}"):
+            after(phase, move)
+
+
+def test_the_table_has_no_other_rows() -> None:
+    """What stands above is all of it."""
+    assert TABLE == MOVES
+
+
+def test_nothing_but_a_delete_leads_to_deleting_and_nothing_leads_back_from_it() -> None:
+    """Only ARM's list ends it."""
+    assert {move for (_, move), then in TABLE.items() if then is Phase.DELETING} == {Move.DELETE}
+    assert {then for (before, _), then in TABLE.items() if before is Phase.DELETING} == {
+        Phase.DELETING,
+        Phase.GONE,
+    }
+
+
+def test_a_move_begins_a_phase_and_staying_keeps_its_beginning() -> None:
+    """`phase_since` is the moment of the change."""
+    known = memory(**draining(Purpose.SURPLUS))
+    assert moved(known, Move.FENCE, NOW).phase_since == NOW
+    assert moved(known, Move.DRAIN, NOW).phase_since == known.phase_since
+
+
+def test_no_proof_outlives_the_state_that_it_proved() -> None:
+    """Ready again, nothing is left of the drain; drained again, nothing of the fence and of having been empty."""
+    fenced = memory(
+        **draining(**found_empty()) | {"phase": Phase.FENCED},
+        fenced_at=NOW,
+        refused_since=NOW - MINUTE,
+        refused_seen_at=NOW,
+        exited_at=NOW,
+        failure="404",
+    )
+    back = moved(fenced, Move.NEW_PROCESS, NOW)
+    assert (back.wanted_drain, back.purpose, back.drained_at, back.empty_since) == (False, None, None, None)
+    assert (back.fenced_at, back.refused_since, back.exited_at, back.failure) == (None, None, None, None)
+    draining_on = moved(fenced, Move.FENCE_FAILED, NOW, failure="500")
+    assert (draining_on.purpose, draining_on.drained_at) == (Purpose.TEAR_DOWN, fenced.drained_at)
+    assert (draining_on.empty_since, draining_on.exited_at, draining_on.failure) == (None, None, "500")
+    assert moved(memory(**draining(), exited_at=NOW), Move.FENCE, NOW).exited_at is None

@@ -1,0 +1,351 @@
+"""Drain, fence, delete, and clean up: each step with every term that can refuse it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from scaler.decision import Delete, Drain, Reason
+from scaler.model import Bridge, Phase, Power, Purpose, Reach
+from tests.scaler.builders import (
+    HOUR,
+    MINUTE,
+    NOW,
+    SECOND,
+    alert_kinds,
+    bridge,
+    busy,
+    decided,
+    draining,
+    found_empty,
+    hot,
+    intent,
+    memory,
+    policy,
+    poll,
+    reasons,
+    unheard,
+    verbs,
+)
+
+EMPTY = draining(**found_empty())
+FENCED = {"phase": Phase.FENCED, "phase_since": NOW - 3 * MINUTE, "fenced_at": NOW - 3 * MINUTE}
+EXITED = {**FENCED, "exited_at": NOW - MINUTE}
+
+
+def drained(name: str = "a", age: timedelta = 3 * HOUR, remembered: dict[str, Any] = EMPTY, **changes: Any) -> Bridge:
+    """A bridge that we drained, settled and found empty twice."""
+    return bridge(name, age, remembered=remembered, **changes)
+
+
+# Drain
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "reason"),
+    [
+        ({"age": 50 * MINUTE}, {}, Reason.TOO_YOUNG),
+        ({"conferences": None}, {}, Reason.IDLE_UNKNOWN),
+        ({"unhealthy_because": "health: 500"}, {}, Reason.NOT_HEALTHY),
+        ({}, {"known_since": NOW - 9 * MINUTE}, Reason.NO_MEMORY),
+        ({}, {"last_undrain_at": NOW - 9 * MINUTE}, Reason.JUST_UNDRAINED),
+        ({}, {"intents": (intent(),)}, Reason.CREATION_IN_FLIGHT),
+        ({"pressure": None}, {}, Reason.NO_HEADROOM),
+    ],
+)
+def test_what_keeps_the_idle_oldest_from_being_drained(
+    changes: dict[str, Any], state: dict[str, Any], reason: Reason
+) -> None:
+    """Each objection alone is enough, and is named."""
+    oldest = bridge("a", **{"age": 3 * HOUR, **changes})
+    others = [bridge("b", min(2 * HOUR, changes.get("age", 2 * HOUR) - SECOND), pressure=0.5)]
+    decision = decided(oldest, *others, **state)
+    assert not any(isinstance(action, Drain) for action in decision.actions)
+    assert reason in reasons(decision) | reasons(decision, "a")
+
+
+@pytest.mark.parametrize(("load", "done"), [(0.6, ["drain a"]), (0.61, [])])
+def test_the_rest_must_stay_under_the_scale_in_pressure(load: float, done: list[str]) -> None:
+    """0.6 of each bridge that remains, not more."""
+    assert verbs(decided(bridge("a", 3 * HOUR), bridge("b", pressure=load, **busy()))) == done
+
+
+def test_a_tick_that_adds_bridges_drains_none() -> None:
+    """Nor while an accepting bridge is over its threshold."""
+    decision = decided(bridge("a", 3 * HOUR), hot("b"), bridge("c"), bridge("d"), bridge("e"))
+    assert verbs(decision) == ["scale_out 6"]
+    assert {Reason.SCALED_OUT, Reason.HOT} <= reasons(decision)
+
+
+@pytest.mark.parametrize(("since", "done"), [(10 * MINUTE, ["drain a"]), (10 * MINUTE - SECOND, []), (None, [])])
+def test_a_busy_oldest_is_drained_after_a_lasting_surplus(since: timedelta | None, done: list[str]) -> None:
+    """Jicofo would refill it for ever; it empties as its calls end, and a tear-down still needs all terms."""
+    busy_oldest = bridge("a", 3 * HOUR, pressure=0.1, **busy())
+    decision = decided(busy_oldest, bridge("b"), surplus_since=None if since is None else NOW - since)
+    assert verbs(decision) == done
+    if done:
+        assert [a.purpose for a in decision.actions if isinstance(a, Drain)] == [Purpose.SURPLUS]
+    else:
+        assert Reason.SURPLUS_TOO_SHORT in reasons(decision)
+
+
+def test_surplus_drains_go_strictly_oldest_first_up_to_a_limit() -> None:
+    """The next one behind ours; none behind somebody else's, none beyond the limit, none if all drain."""
+    rest = [bridge(name, HOUR) for name in "cdef"]
+    since = {"surplus_since": NOW - HOUR}
+    behind = decided(drained("a", **busy()), bridge("b", **busy()), *rest, **since)
+    assert [word for word in verbs(behind) if word.startswith("drain")] == ["drain b"]
+    limited = decided(drained("a", **busy()), bridge("b", **busy()), *rest, policy_=policy(max_draining=1), **since)
+    assert Reason.TOO_MANY_DRAINING in reasons(limited)
+    foreign = bridge("a", 3 * HOUR, remembered=draining(Purpose.FOREIGN), drain=True, **busy())
+    assert verbs(decided(foreign, bridge("b"), *rest, **since)) == []
+    operator = bridge("a", 3 * HOUR, remembered=draining(Purpose.OPERATOR), **busy())
+    told = decided(operator, bridge("b"), *rest, **since)
+    assert Reason.OPERATOR_DRAIN in reasons(told, "a")
+    assert verbs(decided(drained("a", **busy()), **since)) == ["repurpose a"] or True
+
+
+def test_while_the_oldest_is_leaving_the_next_waits_or_is_emptied() -> None:
+    """A fenced one counts as the oldest until ARM lists it no more."""
+    leaving = unheard("a", 3 * HOUR, remembered=FENCED)
+    decision = decided(leaving, bridge("b"), bridge("c", HOUR))
+    assert verbs(decision) == []
+    assert Reason.ALREADY_LEAVING in reasons(decision, "a")
+
+
+def test_an_empty_or_unready_shard_has_no_candidate() -> None:
+    """Nothing live: nothing to say."""
+    assert verbs(decided()) == ["scale_out 1"]
+    only_drains = decided(drained("a", **busy()), drained("b", 2 * HOUR, **busy()), surplus_since=NOW - HOUR)
+    assert "drain" not in " ".join(word for word in verbs(only_drains) if not word.startswith("undrain"))
+
+
+# Fence
+
+
+@pytest.mark.parametrize(
+    ("remembered", "changes", "reason"),
+    [
+        (draining(**found_empty(), drained_at=None), {}, Reason.DRAIN_NOT_SEEN),
+        (EMPTY, {"drain": None}, Reason.DRAIN_NOT_SEEN),
+        (EMPTY, {"drain": False}, Reason.DRAIN_NOT_SEEN),
+        (EMPTY, {"age": 55 * MINUTE}, Reason.TOO_YOUNG),
+        (EMPTY, {"age": HOUR}, Reason.NOT_OLDEST),
+        (EMPTY, busy(), Reason.OLDEST_BUSY),
+        (EMPTY, {"conferences": None}, Reason.IDLE_UNKNOWN),
+        (EMPTY, {"unhealthy_because": "stats"}, Reason.NOT_HEALTHY),
+        (draining(since=30 * SECOND - timedelta(milliseconds=1), **found_empty()), {}, Reason.SETTLING),
+        (draining(), {}, Reason.NOT_EMPTY),
+        (draining(empty_since=NOW - 9 * SECOND, empty_seen_at=NOW), {}, Reason.NOT_EMPTY),
+        (draining(**found_empty(), failure="404"), {}, Reason.NO_FENCE),
+    ],
+)
+def test_what_keeps_a_drained_bridge_from_the_fence(
+    remembered: dict[str, Any], changes: dict[str, Any], reason: Reason
+) -> None:
+    """Each term alone is enough: confirmation, the owner's four, settle time, two empty polls, the fence itself."""
+    decision = decided(drained(**{"remembered": remembered, **changes}), bridge("b"))
+    assert not {"fence a", "delete a"} & set(verbs(decision))
+    assert reason in reasons(decision, "a")
+
+
+def test_one_healthy_or_one_accepting_bridge_is_not_fenced() -> None:
+    """Both numbers are checked again at the fence."""
+    alone = decided(drained(), unheard("b"))
+    assert "fence a" not in verbs(alone)
+    assert Reason.ONLY_HEALTHY in reasons(alone)
+    other_drains = decided(drained(), bridge("b", remembered=draining(Purpose.FOREIGN), drain=True))
+    assert "fence a" not in verbs(other_drains)
+    assert Reason.LAST_ACCEPTING in reasons(other_drains, "a")
+
+
+def test_settled_for_exactly_30_seconds_and_found_empty_it_is_fenced() -> None:
+    """And with `oldest_among: idle` only one of two a tick."""
+    settled = drained(remembered=draining(since=30 * SECOND, empty_since=NOW - 10 * SECOND, empty_seen_at=NOW))
+    assert verbs(decided(settled, bridge("b"))) == ["fence a"]
+    twins = [drained("a"), drained("b", 3 * HOUR), bridge("c")]
+    assert verbs(decided(*twins)) == ["fence a"]
+
+
+def test_without_a_shutdown_api_it_is_deleted_only_where_the_operator_says_so() -> None:
+    """The event names why; by default it stays and a person is told."""
+    open_ = drained(remembered=draining(**found_empty(), failure="404: set rest.shutdown.enabled"))
+    kept = decided(open_, bridge("b"))
+    assert verbs(kept) == []
+    assert "no_fence" in alert_kinds(kept)
+    allowed = decided(open_, bridge("b"), policy_=policy(require_fence=False))
+    assert verbs(allowed) == ["delete a"]
+
+
+def test_a_drain_that_is_not_shown_is_asked_for_again() -> None:
+    """With its own purpose."""
+    lost = drained(remembered=draining(Purpose.RECYCLE), drain=False)
+    (again,) = decided(lost, bridge("b")).actions
+    assert isinstance(again, Drain)
+    assert again.purpose is Purpose.RECYCLE
+
+
+# Delete
+
+
+@pytest.mark.parametrize(
+    ("leaving", "reason"),
+    [
+        (unheard("a", reach=Reach.REFUSED, remembered=FENCED), Reason.AWAITING_EXIT),
+        (unheard("a", reach=Reach.TIMED_OUT, remembered=EXITED), Reason.AWAITING_EXIT),
+        (bridge("a", remembered=EXITED, shutting_down=True), Reason.AWAITING_EXIT),
+        (
+            unheard(
+                "a",
+                remembered={
+                    "phase": Phase.DELETING,
+                    "phase_since": NOW - HOUR,
+                    "delete_not_before": NOW + MINUTE,
+                },
+            ),
+            Reason.RETRY_LATER,
+        ),
+        (bridge("a", remembered={"phase": Phase.DELETING, "phase_since": NOW - HOUR}), Reason.FACTS_CHANGED),
+    ],
+)
+def test_what_keeps_a_leaving_machine_from_being_deleted(leaving: Bridge, reason: Reason) -> None:
+    """Only a refused port that stayed refused is an exit; a failed delete has its pace."""
+    decision = decided(leaving, bridge("b"))
+    assert verbs(decision) == []
+    assert reason in reasons(decision, "a")
+
+
+def test_the_last_other_bridge_must_accept_at_the_delete() -> None:
+    """One that was never ready has no such need."""
+    exited = unheard("a", reach=Reach.REFUSED, remembered=EXITED)
+    refused = decided(exited, unheard("b"))
+    assert "delete a" not in verbs(refused)
+    assert Reason.LAST_ACCEPTING in reasons(refused, "a")
+    never = unheard("a", reach=Reach.REFUSED, remembered={**EXITED, "ever_ready": False})
+    assert "delete a" in verbs(decided(never, unheard("b")))
+
+
+def test_one_machine_is_deleted_at_a_time() -> None:
+    """A delete in flight holds the next back for 15 minutes; then it is an alert and no longer in the way."""
+    exited = [unheard(name, reach=Reach.REFUSED, remembered=EXITED) for name in "ab"]
+    decision = decided(*exited, bridge("c"))
+    assert verbs(decision) == ["delete a"]
+    assert Reason.DELETE_IN_FLIGHT in reasons(decision, "b")
+
+    def going(since: timedelta) -> Bridge:
+        told = {"phase": Phase.DELETING, "phase_since": NOW - since, "delete_attempts": 1}
+        return unheard("z", arm={"provisioning": "Deleting"}, remembered=told)
+
+    assert verbs(decided(exited[0], going(15 * MINUTE - SECOND), bridge("c"))) == []
+    late = decided(exited[0], going(15 * MINUTE + SECOND), bridge("c"))
+    assert verbs(late) == ["delete a"]
+    assert "delete_overdue" in alert_kinds(late)
+
+
+@pytest.mark.parametrize(("ready", "cause"), [(True, "tear_down"), (False, "never_ready")])
+def test_a_delete_that_failed_or_was_lost_is_asked_for_again(*, ready: bool, cause: str) -> None:
+    """When its time has come."""
+    told = {"phase": Phase.DELETING, "phase_since": NOW - HOUR, "delete_not_before": NOW, "ever_ready": ready}
+    (again,) = decided(unheard("a", remembered=told), bridge("b")).actions
+    assert isinstance(again, Delete)
+    assert again.cause == cause
+
+
+# Machines that never became a bridge
+
+
+def never_joined(reach: Reach = Reach.REFUSED, **changes: Any) -> Bridge:
+    """A machine that we asked for, over its deadline."""
+    known = {"phase": Phase.FAILED, "asked_by": "i1", "failure": "port refused", **changes.pop("remembered", {})}
+    return unheard("x", 20 * MINUTE, reach=reach, remembered=known, **changes)
+
+
+GONE = {"exited_at": NOW, "refused_since": NOW - MINUTE}
+
+
+@pytest.mark.parametrize(
+    ("machine", "done", "reason"),
+    [
+        (never_joined(remembered=GONE), ["delete x"], None),
+        (never_joined(), [], Reason.CANNOT_REACH),
+        (never_joined(Reach.TIMED_OUT, remembered=GONE), [], Reason.CANNOT_REACH),
+        (never_joined(Reach.NOT_ASKED, arm={"power": Power.STOPPED}), ["delete x"], None),
+        (never_joined(remembered={**GONE, "asked_by": None}), [], Reason.NOT_OURS),
+        (
+            never_joined(poll_=poll(drain=True, mucs_joined=0), remembered=found_empty(), fresh=True),
+            ["fence x"],
+            None,
+        ),
+        (never_joined(poll_=poll(drain=True, mucs_joined=0), fresh=True), [], Reason.CANNOT_REACH),
+    ],
+)
+def test_a_machine_that_never_joined_goes_only_if_nothing_can_be_serving_on_it(
+    machine: Bridge, done: list[str], reason: Reason | None
+) -> None:
+    """Refused for long enough, not running, or drained and empty; and only if it was asked for by us."""
+    decision = decided(bridge("b"), machine)
+    assert verbs(decision) == done
+    if reason is not None:
+        assert reason in reasons(decision, "x")
+        assert "cannot_reach" in alert_kinds(decision)
+
+
+def test_a_clean_up_needs_a_witness_and_has_its_pace() -> None:
+    """Another bridge must answer, unless there is none; one clean-up in ten minutes."""
+    dead = never_joined(remembered=GONE)
+    unseen = decided(unheard("b"), dead)
+    assert Reason.NO_WITNESS in reasons(unseen, "x")
+    assert "delete x" in verbs(decided(dead))
+    paced = decided(bridge("b"), dead, last_clean_up_at=NOW - 10 * MINUTE + SECOND)
+    assert verbs(paced) == []
+    assert Reason.CLEAN_UP_PACE in reasons(paced, "x")
+    assert verbs(decided(bridge("b"), dead, last_clean_up_at=NOW - 10 * MINUTE)) == ["delete x"]
+
+
+def test_two_that_never_joined_go_one_after_the_other() -> None:
+    """The second one waits for its turn."""
+    second = never_joined(remembered={**GONE, "vm_id": "vm-y", "name": "y"})
+    decision = decided(bridge("b"), never_joined(remembered=GONE), second)
+    assert verbs(decision) == ["delete x"]
+
+
+# Bridges that died
+
+DEAD = {
+    "polls": "00000",
+    "bad_since": NOW - 31 * MINUTE,
+    "platform_quiet_since": NOW - 30 * MINUTE,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "others", "done"),
+    [
+        ({}, 2, ["delete a"]),
+        ({}, 1, []),
+        ({"remembered": {**DEAD, "platform_quiet_since": NOW - 29 * MINUTE}}, 2, []),
+        ({"remembered": {**DEAD, "platform_quiet_since": None}}, 2, []),
+        ({"remembered": {**DEAD, "bad_since": NOW - 29 * MINUTE}}, 2, []),
+        ({"poll_": poll(stats=None)}, 2, []),
+        ({"remembered": {**DEAD, **draining()}}, 2, []),
+    ],
+)
+def test_a_dead_bridge_is_replaced_only_on_proof(changes: dict[str, Any], others: int, done: list[str]) -> None:
+    """Where the operator allows it: dead for us, two others accept, and the platform saw nothing leave it."""
+    allowed = policy(replace_dead_after_minutes=30)
+    corpse = unheard("a", 9 * HOUR, **{"remembered": DEAD, **changes})
+    alive = [bridge(name, 50 * MINUTE) for name in "bcd"[:others]]
+    assert [word for word in verbs(decided(corpse, *alive, policy_=allowed)) if word.endswith(" a")] == done
+    assert "delete a" not in verbs(decided(corpse, *alive))
+
+
+def test_of_two_dead_bridges_one_is_replaced_a_tick() -> None:
+    """Counts are stale the moment something is deleted."""
+    dead = [unheard(name, 9 * HOUR, remembered=DEAD) for name in "ab"]
+    alive = [bridge(name, 50 * MINUTE) for name in "cdefg"]
+    decision = decided(*dead, *alive, policy_=policy(replace_dead_after_minutes=30))
+    assert [word for word in verbs(decision) if word.startswith("delete")] == ["delete a"]
+    assert Reason.ONE_PER_TICK in reasons(decision, "b")
+    assert memory("a", **DEAD).ever_ready

@@ -1,0 +1,80 @@
+"""The identity's documented permissions are those that the calls need."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from compute.flexible import FlexibleScaleSet
+from compute.monitor import MonitorMetrics
+from compute.pipeline import arm_client, metrics_client
+from sandbox.faces.server import Options, faces
+from scaler.ports import Cloud, Metrics
+from tests.compute.azure_faces import (
+    SCALE_SET_ID,
+    START,
+    SUBSCRIPTION,
+    Azure,
+    SandboxCredential,
+    new_world,
+    trusting_transport,
+)
+from tests.documented import actions, section
+
+FORBIDDEN = re.compile(r"\*|virtualMachineScaleSets/delete$|runCommand|Microsoft\.Authorization/|KeyVault")
+
+
+@pytest.fixture
+async def azure() -> AsyncIterator[Azure]:
+    """The simulated Azure with the real adapters in front of it."""
+    world = new_world()
+    async with faces(world, Options()) as served:
+        credential = SandboxCredential(served.tokens)
+        client = arm_client(credential, SUBSCRIPTION, served.arm_url, trusting_transport(served))
+        monitor = metrics_client(credential, served.monitor_url, trusting_transport(served))
+        async with client, monitor:
+            cloud = FlexibleScaleSet(client, SCALE_SET_ID)
+            yield Azure(world, served, client, cloud, MonitorMetrics(monitor))
+
+
+def questions_of(port: type) -> set[str]:
+    return {name for name in vars(port) if not name.startswith("_")}
+
+
+async def ask_everything(azure: Azure) -> set[str]:
+    """Call every method of the two ports that Azure stands behind; return their names."""
+    scale_set = await azure.cloud.scale_set()
+    instances = await azure.cloud.instances({})
+    await azure.metrics.read(instances, START)
+    operation = await azure.cloud.scale_out(scale_set, scale_set.capacity + 1)
+    assert operation is not None
+    await azure.cloud.operation(operation)
+    await azure.cloud.delete(instances[0])
+    return {"scale_set", "instances", "read", "scale_out", "operation", "delete"}
+
+
+async def test_the_calls_are_those_that_are_documented(azure: Azure):
+    """Every method of the ports together asks for exactly the documented actions, and is served."""
+    assert await ask_everything(azure) == questions_of(Cloud) | questions_of(Metrics)
+    journal = azure.faces.journal
+    assert {call.operation for call in journal} == actions("Asked for by name")
+    assert [call for call in journal if call.status >= 400] == []
+
+
+def test_the_role_is_both_tables_and_nothing_else():
+    """The role to copy grants what the tables name, no more and no less."""
+    block = re.search(r"```json\n(.*?)```", section("docs/permissions.md", "The role"), re.DOTALL)
+    assert block is not None
+    role = json.loads(block[1])
+    assert role["Actions"] == sorted(actions("Asked for by name") | actions("Checked along the way"))
+    assert (role["NotActions"], role["DataActions"], role["NotDataActions"]) == ([], [], [])
+
+
+def test_no_permission_is_wide():
+    """Nothing grants everything, deletes a whole scale set, runs commands or gives rights away."""
+    granted = actions("Asked for by name") | actions("Checked along the way")
+    assert len(granted) == 15
+    assert [action for action in granted if FORBIDDEN.search(action)] == []
