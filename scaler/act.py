@@ -42,7 +42,7 @@ from scaler.lifecycle import Move, delete_retry, moved
 from scaler.model import Bridge, BridgeMemory, CreateIntent, Phase, Poll, Power, Purpose, Reach, Snapshot
 from scaler.policy import ScalingPolicy
 from scaler.ports import Bridges, Clock, Cloud, Lease, Target
-from scaler.reflect import BACKOFF_MINUTES
+from scaler.reflect import BACKOFF_MINUTES, fell, totals_of
 from scaler.selection import uptime
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ async def _attempt(action: Action, hands: Hands, ledger: Ledger) -> tuple[Outcom
     except FactsChanged as error:
         return _refused(action, hands, Reason.FACTS_CHANGED, str(error)), False
     except CallFailed as error:
-        return _refused(action, hands, Reason.CALL_FAILED, str(error)), error.permanent
+        return _refused(action, hands, Reason.CALL_FAILED, str(error)), error.stops
     return Outcome(action, done=True), False
 
 
@@ -117,12 +117,16 @@ def _ask_anew(action: Action, hands: Hands, ledger: Ledger) -> None:
 
 
 class CallFailed(ScalerError):
-    """A call to a bridge or to ARM failed; `permanent`: a person must look."""
+    """A call to a bridge or to ARM failed."""
 
-    def __init__(self, cause: ScalerError) -> None:
-        """Wrap what the port raised, so that a failing table is never taken for a failing call."""
+    def __init__(self, cause: ScalerError, *, stops: bool = False) -> None:
+        """
+        Wrap what the port raised, so that a failing table is never taken for a failing call.
+
+        `stops`: nothing else may be done in this tick. What one bridge refuses stops no other.
+        """
         super().__init__(str(cause))
-        self.permanent = isinstance(cause, Refused)
+        self.stops = stops
 
 
 def _check_lease(hands: Hands) -> None:
@@ -155,14 +159,15 @@ async def _do(action: Action, hands: Hands, ledger: Ledger) -> None:
 
 async def _undrain(action: Undrain, hands: Hands, ledger: Ledger) -> None:
     memory, now = ledger.bridge(action.vm_id), hands.clock.now()
-    await _same_bridge(hands, memory)
+    await _same_bridge(hands, memory, start_must_be_told=False)
+    if memory.ever_ready:
+        await ledger.intend_state(replace(ledger.state, last_undrain_at=now))
     await ledger.intend(
         replace(memory, wanted_drain=False, drain_asked_at=now, drained_at=None, epoch=hands.lease.epoch)
     )
     await _called(hands.bridges.set_drain(_target(hands, memory), on=False))
-    if not action.initial:
-        ledger.state = replace(ledger.state, last_undrain_at=now)
-    ledger.answered(action.answers)
+    for vm_id in action.answers:
+        ledger.remember(replace(ledger.bridge(vm_id), hot_answered=True))
 
 
 async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
@@ -170,6 +175,7 @@ async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
     report = await _same_bridge(hands, memory)
     if memory.phase is Phase.READY:
         _prove(_serving(report), "it does not answer as a bridge that serves")
+        _prove(report.drain is False, "somebody else drained it meanwhile, or it is not known")
     if action.purpose is Purpose.TEAR_DOWN and memory.phase is Phase.READY:
         _prove(_empty(report), "a call came meanwhile")
         _prove_age(hands, memory, report)
@@ -186,7 +192,14 @@ async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
     )
     await ledger.intend(draining)
     target = _target(hands, memory)
-    await _called(hands.bridges.set_drain(target, on=True))
+    try:
+        await hands.bridges.set_drain(target, on=True)
+    except Refused as error:
+        # Nothing was drained: back as it was, and not asked again until another process runs.
+        ledger.remember(replace(memory, failure=str(error)))
+        raise CallFailed(error) from error
+    except TryNextTick as error:
+        raise CallFailed(error) from error
     confirmed = await hands.bridges.read(target)
     if confirmed.drain is True and _is_same(draining, confirmed):
         ledger.remember(replace(draining, drained_at=hands.clock.now()))
@@ -210,8 +223,9 @@ async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
     try:
         await hands.bridges.shut_down(_target(hands, memory))
     except Refused as error:
-        ledger.remember(moved(fenced, Move.FENCE_FAILED, now, failure=str(error)))
-        raise CallFailed(TryNextTick(str(error))) from error  # of one bridge, not of the shard
+        failed = Move.FENCE_FAILED if memory.ever_ready else Move.STILL_FAILED
+        ledger.remember(moved(fenced, failed, now, failure=str(error)))
+        raise CallFailed(error) from error
     except TryNextTick as error:
         raise CallFailed(error) from error
 
@@ -236,7 +250,7 @@ async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:
     await ledger.intend(deleting)
     if action.cause is not Cause.TEAR_DOWN:
         ledger.state = replace(ledger.state, last_clean_up_at=now)
-    operation = await _called(hands.cloud.delete(bridge.instance))
+    operation = await _called(hands.cloud.delete(bridge.instance), stops=True)
     ledger.remember(replace(deleting, operation=operation))
 
 
@@ -246,12 +260,12 @@ async def _prove_gone(action: Delete, hands: Hands, bridge: Bridge, memory: Brid
         report = await _same_bridge(hands, memory)
         _prove_empty_and_drained(hands, memory, report, joined=True)
         return
-    if bridge.instance is None or bridge.instance.address is None:
-        return
+    if bridge.instance is not None and bridge.instance.power is Power.STOPPED:
+        return  # no process runs where no machine does
     report = await hands.bridges.read(_target(hands, memory))
-    runs = bridge.instance.power is not Power.STOPPED and action.cause is not Cause.DEAD
     _prove(report.reach not in (Reach.ANSWERED, Reach.BROKEN), "something answers on it")
-    _prove(report.reach is Reach.REFUSED or not runs, f"its port {report.reach}: that is no proof of an exit")
+    dead = action.cause is Cause.DEAD
+    _prove(report.reach is Reach.REFUSED or dead, f"its port {report.reach}: that is no proof of an exit")
 
 
 def _target(hands: Hands, memory: BridgeMemory) -> Target:
@@ -266,11 +280,19 @@ def _bridge(hands: Hands, vm_id: str) -> Bridge:
     return next(b for b in hands.snapshot.bridges if b.vm_id == vm_id)
 
 
-async def _same_bridge(hands: Hands, memory: BridgeMemory) -> Poll:
-    """Read a fresh report and make sure that the process we know gave it."""
+async def _same_bridge(hands: Hands, memory: BridgeMemory, *, start_must_be_told: bool = True) -> Poll:
+    """
+    Read a fresh report and make sure that the process we know gave it.
+
+    A start time that we know and that is not told now is unknown, and unknown waits; only taking
+    a drain back, which harms nobody, does without.
+    """
     report = await hands.bridges.read(_target(hands, memory))
     if report.reach is not Reach.ANSWERED:
         raise FactsChanged(f"its port {report.reach}")
+    untold = report.process_started_at is None and memory.process_started_at is not None
+    if untold and start_must_be_told:
+        raise FactsChanged("it does not tell when its process started")
     if not _is_same(memory, report):
         raise NotTheSameBridge(f"started {report.process_started_at}, we know {memory.process_started_at}")
     return report
@@ -281,8 +303,7 @@ def _is_same(memory: BridgeMemory, report: Poll) -> bool:
     told, known = report.process_started_at, memory.process_started_at
     if told is not None and known is not None and abs(told - known) > _SAME_START:
         return False
-    created, before = _created(report), memory.totals.conferences_created
-    return created is None or before is None or created >= before
+    return not fell(memory.totals, totals_of(report.stats))
 
 
 def _created(report: Poll) -> int | None:
@@ -338,21 +359,24 @@ async def _scale_out(action: ScaleOut, hands: Hands, ledger: Ledger) -> None:
             epoch=hands.lease.epoch,
             capacity=action.capacity,
             why=action.because,
+            answers=action.answers if number == 1 else (),
         )
         for number in range(1, action.count + 1)
     ]
+    before = ledger.state
+    blind = before.blind_since is not None
     await ledger.intend_machines(intents)
+    await ledger.intend_state(
+        replace(before, last_scale_out_at=now, blind_bought=before.blind_bought or blind)
+    )
+    for vm_id in action.answers:
+        await ledger.intend(replace(ledger.bridge(vm_id), hot_answered=True))
     try:
         operation = await _write_capacity(hands, action.capacity)
     except CallFailed as error:
         _not_bought(ledger, intents, error, now)
         raise
     ledger.remember_machines([replace(i, operation=operation) for i in intents])
-    blind = ledger.state.blind_since is not None
-    ledger.state = replace(
-        ledger.state, last_scale_out_at=now, blind_bought=ledger.state.blind_bought or blind
-    )
-    ledger.answered(action.answers)
 
 
 def _not_bought(ledger: Ledger, intents: list[CreateIntent], error: CallFailed, now: datetime) -> None:
@@ -365,6 +389,8 @@ def _not_bought(ledger: Ledger, intents: list[CreateIntent], error: CallFailed, 
     if isinstance(cause, TryNextTick) and not isinstance(cause, Throttled):
         return
     ledger.remember_machines([replace(i, ended_at=now, error=str(error)) for i in intents])
+    for vm_id in {vm_id for intent in intents for vm_id in intent.answers}:
+        ledger.remember(replace(ledger.bridge(vm_id), hot_answered=False))
     state = ledger.state
     if isinstance(cause, Throttled):
         wait = timedelta(seconds=cause.retry_after_seconds or 60)
@@ -379,14 +405,15 @@ async def _write_capacity(hands: Hands, capacity: int) -> str | None:
     scale_set = hands.snapshot.scale_set
     if scale_set is None:
         raise FactsChanged("the scale set is not known")
-    return await _called(hands.cloud.scale_out(scale_set, capacity))
+    # After a lost answer nothing else may change the capacity until it was read again.
+    return await _called(hands.cloud.scale_out(scale_set, capacity), stops=True)
 
 
-async def _called(call: Awaitable[T]) -> T:
+async def _called(call: Awaitable[T], *, stops: bool = False) -> T:
     try:
         return await call
     except (TryNextTick, Refused, StateChanged) as error:
-        raise CallFailed(error) from error
+        raise CallFailed(error, stops=stops) from error
 
 
 # Words

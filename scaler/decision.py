@@ -36,6 +36,8 @@ class Reason(StrEnum):
     TOO_YOUNG = "too_young"
     AGE_UNKNOWN = "age_unknown"
     NOT_HEALTHY = "not_healthy"
+    NOT_OPEN = "not_open"
+    DRAIN_REFUSED = "drain_refused"
     ALREADY_LEAVING = "already_leaving"
     FOREIGN_DRAIN = "foreign_drain"
     OPERATOR_DRAIN = "operator_drain"

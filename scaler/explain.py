@@ -43,6 +43,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.TOO_YOUNG: "it has not been up long enough",
     Reason.AGE_UNKNOWN: "its age is not known",
     Reason.NOT_HEALTHY: "it is not healthy now, so it cannot be judged",
+    Reason.NOT_OPEN: "it does not say that it takes calls, so it is not drained either",
+    Reason.DRAIN_REFUSED: "its drain API refuses, so it cannot be taken away",
     Reason.ALREADY_LEAVING: "the oldest bridge is already on its way out; one leaves after the other",
     Reason.FOREIGN_DRAIN: "somebody else drained it; it is left alone",
     Reason.OPERATOR_DRAIN: "it drains by an operator's command",

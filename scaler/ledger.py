@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from scaler.decision import Event
 from scaler.model import BridgeMemory, CreateIntent, Phase, ShardMemory
@@ -30,7 +29,8 @@ class Ledger:
         """`rows`: as read; the others: as they shall be now, before any action."""
         self.state = state
         self.events: list[Event] = []
-        self._store, self._shard, self._rows = store, shard, rows
+        self._store, self._shard = store, shard
+        self._stored_state = rows.state
         self._bridges = dict(bridges)
         self._intents = {intent.intent_id: intent for intent in intents}
         self._stored_bridges = dict(rows.bridges)
@@ -67,18 +67,22 @@ class Ledger:
         self.remember_machines(intents)
         await self._put_intents(intents)
 
-    def answered(self, vm_ids: Iterable[str]) -> None:
-        """Note that these hot bridges had their one answer."""
-        for vm_id in vm_ids:
-            self.remember(replace(self._bridges[vm_id], hot_answered=True))
+    async def intend_state(self, state: ShardMemory) -> None:
+        """Write the shard's state now, where a crash after the next call must not lose it."""
+        self.state = state
+        await self._put_state()
 
     async def save(self) -> None:
         """Write every row that differs from what is stored; unchanged rows are not touched."""
         await self._put_bridges([m for m in self._bridges.values() if self._differs(m)])
         await self._put_intents([i for i in self._intents.values() if self._intent_differs(i)])
-        before = self._rows.state
+        await self._put_state()
+
+    async def _put_state(self) -> None:
+        before = self._stored_state
         if before is None or before.value != self.state:
-            await self._store.put_state(self._shard, Stored(self.state, before.etag if before else None))
+            row = Stored(self.state, before.etag if before else None)
+            self._stored_state = await self._store.put_state(self._shard, row)
 
     def _differs(self, memory: BridgeMemory) -> bool:
         stored = self._stored_bridges.get(memory.vm_id)

@@ -38,6 +38,8 @@ class Move(StrEnum):
     FENCE = "fence"
     FENCE_FAILED = "fence_failed"
     """The bridge answered that it did not take the shutdown."""
+    STILL_FAILED = "still_failed"
+    """The same, or a process that is back, of a machine that never was a bridge."""
     NEW_PROCESS = "new_process"
     DELETE = "delete"
     NOT_LISTED = "not_listed"
@@ -58,6 +60,8 @@ TABLE: dict[tuple[Phase, Move], Phase] = {
     (Phase.DRAINING, Move.DELETE): Phase.DELETING,  # without a fence, where `require_fence` is false
     (Phase.FENCED, Move.FENCE_FAILED): Phase.DRAINING,
     (Phase.FENCED, Move.NEW_PROCESS): Phase.READY,
+    (Phase.FENCED, Move.STILL_FAILED): Phase.FAILED,
+    (Phase.DELETING, Move.NEW_PROCESS): Phase.READY,  # the delete failed, and something serves again
     (Phase.FENCED, Move.DELETE): Phase.DELETING,
     (Phase.DELETING, Move.DELETE): Phase.DELETING,
     **{(phase, Move.NOT_LISTED): Phase.GONE for phase in Phase if phase is not Phase.GONE},
@@ -111,6 +115,7 @@ _FORGET: dict[Phase, dict[str, Any]] = {
     Phase.READY: {**_NO_DRAIN, **_NO_EMPTY_PROOF, **_NO_EXIT_PROOF, "failure": None},
     Phase.DRAINING: {**_NO_EMPTY_PROOF, **_NO_EXIT_PROOF},
     Phase.FENCED: _NO_EXIT_PROOF,
+    Phase.FAILED: {**_NO_EMPTY_PROOF, **_NO_EXIT_PROOF},
 }
 
 

@@ -192,6 +192,8 @@ class BridgeMemory:
     phase: Phase
     phase_since: datetime
     first_seen: datetime
+    unlisted_since: datetime | None = None
+    """First complete list of ARM without it; one such list may be stale, two are believed."""
     asked_by: str | None = None
     """Our intent that asked for this VM; None: adopted, so never removed as 'never ready'."""
     asked_at: datetime | None = None
@@ -269,6 +271,8 @@ class CreateIntent:
     capacity: int
     """The absolute capacity that the write asked for."""
     why: str
+    answers: tuple[str, ...] = ()
+    """Hot bridges (vm_id) that this machine is the one answer for; freed when it never comes."""
     operation: str | None = None
     """Operation URL, read once a tick until it ends; None before ARM answered."""
     operation_done: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,15 +37,27 @@ async def listen(ears: Ears, memories: Mapping[str, BridgeMemory], now: datetime
     """
     Ask ARM, then all bridges and Azure Monitor.
 
+    An address is read again from ARM unless its bridge was well in the last poll: a machine that
+    was stopped and started may have left its own to another.
+
     Raises `TryNextTick` or `Refused` when ARM does not answer completely. A silent bridge or a
     silent Monitor is a value, not an error.
     """
-    known = {vm_id: memory.address for vm_id, memory in memories.items() if memory.address}
+    known = {vm_id: m.address for vm_id, m in memories.items() if m.address and m.polls.endswith("1")}
     scale_set, instances = await asyncio.gather(ears.cloud.scale_set(), ears.cloud.instances(known))
-    targets = [t for each in instances if (t := target_of(each, memories.get(each.vm_id))) is not None]
+    targets = _without_shared_addresses(
+        t for each in instances if (t := target_of(each, memories.get(each.vm_id))) is not None
+    )
     polls, platform = await asyncio.gather(ears.bridges.poll(targets), _measure(ears.metrics, instances, now))
     polls = await _ask_again(ears.bridges, targets, polls)
     return Heard(scale_set, instances, polls, platform)
+
+
+def _without_shared_addresses(targets: Iterable[Target]) -> list[Target]:
+    """Ask nobody at an address that two machines have: whose answer it is would not be known."""
+    asked = list(targets)
+    counts = Counter(target.address for target in asked)
+    return [target for target in asked if counts[target.address] == 1]
 
 
 def target_of(instance: Instance, memory: BridgeMemory | None) -> Target | None:

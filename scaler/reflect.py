@@ -65,6 +65,7 @@ class _Log:
     """Events of one reflection, in the order in which they were noticed."""
 
     events: list[Event] = field(default_factory=list)
+    failed_intents: set[str] = field(default_factory=set)
     boots_failed: int = 0
     boots_done: int = 0
 
@@ -84,7 +85,7 @@ def reflect(
     owner: str,
 ) -> tuple[Snapshot, tuple[BridgeMemory, ...], tuple[Event, ...]]:
     """
-    Return the snapshot, the memories of machines that are gone, and what happened.
+    Return the snapshot, the memories of machines that ARM does not list, and what happened.
 
     Intents come back matched to the machines that appeared for them, or ended with their error.
     """
@@ -100,10 +101,12 @@ def reflect(
         poll = heard.polls.get(instance.vm_id, Poll(at=now, reach=Reach.NOT_ASKED))
         bridges.append(_bridge(memory, instance, poll, heard.platform.get(instance.vm_id), policy, now, log))
     listed = {instance.vm_id for instance in heard.instances}
-    gone = tuple(_leave(memory, now, log) for vm_id, memory in memories.items() if vm_id not in listed)
+    absent = tuple(_leave(memory, now, log) for vm_id, memory in memories.items() if vm_id not in listed)
     after = tuple(_follow(intent, matched, heard.scale_set, policy, now, log) for intent in intents)
-    if log.boots_failed:
-        bridges = [_unanswered(bridge) for bridge in bridges]
+    freed = {
+        vm_id for intent in intents if intent.intent_id in log.failed_intents for vm_id in intent.answers
+    }
+    bridges = [_unanswered(bridge) if bridge.vm_id in freed else bridge for bridge in bridges]
     snapshot = Snapshot(
         shard=shard,
         now=now,
@@ -114,7 +117,7 @@ def reflect(
         other_owner=_other_owner(heard.scale_set, owner),
         memory=_count_boots(state or ShardMemory(known_since=now), log, now),
     )
-    return snapshot, gone, tuple(log.events)
+    return snapshot, absent, tuple(log.events)
 
 
 def _other_owner(scale_set: ScaleSet, owner: str) -> str | None:
@@ -180,6 +183,8 @@ def _announce(memory: BridgeMemory, log: _Log) -> None:
 def _leave(memory: BridgeMemory, now: datetime, log: _Log) -> BridgeMemory:
     if memory.phase is Phase.DELETING:
         log.say(EventKind.GONE, memory, "ARM no longer lists it")
+    elif memory.unlisted_since is None:
+        return replace(memory, unlisted_since=now)  # a list may be stale; the next one tells
     else:
         log.say(EventKind.VANISHED, memory, f"was {memory.phase} and is no longer listed: not our doing")
     return moved(memory, Move.NOT_LISTED, now)
@@ -207,6 +212,7 @@ def _follow(
         return replace(intent, vm_id=vm_id, ended_at=now)
     if intent.operation is None and intent.asked_at < now and scale_set.capacity < intent.capacity:
         error = "ARM did not take the write"
+        log.failed_intents.add(intent.intent_id)
         log.events.append(Event(EventKind.CREATE_FAILED, intent.intent_id, error))
         return replace(intent, ended_at=now, error=error)
     if error is None and now - intent.asked_at >= policy.boot_timeout:
@@ -214,6 +220,7 @@ def _follow(
     if error is None:
         return intent
     log.boots_failed += 1
+    log.failed_intents.add(intent.intent_id)
     log.events.append(Event(EventKind.CREATE_FAILED, intent.intent_id, error))
     return replace(intent, ended_at=now, error=error)
 
@@ -251,8 +258,10 @@ def _bridge(
         name=instance.name,
         address=instance.address or memory.address,
         time_created=instance.time_created or memory.time_created,
+        unlisted_since=None,
     )
     memory, restarted = _process(memory, poll, now, log)
+    polled_before = memory.polled_at
     memory, fresh = _freshness(memory, poll, policy, log)
     stats = poll.stats if fresh else None
     memory = _support(memory, poll, log)
@@ -268,7 +277,7 @@ def _bridge(
         hot_answered=memory.hot_answered
         and not (load.pressure is not None and load.pressure < demand.ANSWERED_AGAIN_BELOW),
         platform_quiet_since=_quiet_since(memory, platform, now),
-        relayed_since=_relayed_since(memory, stats, now, log),
+        relayed_since=_relayed_since(memory, stats, polled_before, now, log),
     )
     memory = _PASSIVE[memory.phase](
         _Seen(memory, instance, poll, stats, restarted, because is None), policy, now, log
@@ -290,14 +299,14 @@ def _process(memory: BridgeMemory, poll: Poll, now: datetime, log: _Log) -> tupl
     """Learn which process answers; say whether it is another one than before."""
     told, known = poll.process_started_at, memory.process_started_at
     other_start = told is not None and known is not None and abs(told - known) > _SAME_START
-    totals = _totals(poll.stats)
-    restarted = other_start or _fell(memory.totals, totals)
+    totals = totals_of(poll.stats)
+    restarted = other_start or fell(memory.totals, totals)
     if totals is not None:
         memory = replace(memory, totals=totals)
     if told is not None:
         memory = replace(memory, process_started_at=told)
     if not restarted:
-        return _first_drain_seen(memory, poll, first=known is None and memory.stats_timestamp is None), False
+        return _first_drain_seen(memory, poll, first=memory.stats_timestamp is None), False
     log.say(EventKind.RESTARTED, memory, f"another JVB process answers (started {told or 'unknown'})")
     memory = replace(
         memory,
@@ -308,6 +317,7 @@ def _process(memory: BridgeMemory, poll: Poll, now: datetime, log: _Log) -> tupl
         skew_seconds=None,
         polls="",
         starts_drained=False,
+        failure=None if memory.ever_ready else memory.failure,  # it may have another configuration now
     )
     return _first_drain_seen(memory, poll, first=True), True
 
@@ -320,13 +330,27 @@ def _first_drain_seen(memory: BridgeMemory, poll: Poll, *, first: bool) -> Bridg
     """
     if poll.drain is False:
         return replace(memory, starts_drained=False)
-    began_here = memory.restart_seen_at is not None or not memory.ever_ready
+    started = process_began(memory)
+    began_here = not memory.ever_ready or (started is not None and started >= memory.first_seen)
     if first and poll.drain and began_here:
         return replace(memory, starts_drained=True)
     return memory
 
 
-def _totals(stats: BridgeStats | None) -> ProcessTotals | None:
+def process_began(memory: BridgeMemory) -> datetime | None:
+    """
+    When its process began, by our clock; None where nothing tells.
+
+    The start time is told by the bridge's own clock; a restart that we saw is never before that.
+    """
+    told = memory.process_started_at
+    if told is not None:
+        told += timedelta(seconds=memory.skew_seconds or 0)
+    return max((each for each in (told, memory.restart_seen_at) if each is not None), default=None)
+
+
+def totals_of(stats: BridgeStats | None) -> ProcessTotals | None:
+    """Return the counters that tell one process from the next."""
     if stats is None:
         return None
     return ProcessTotals(
@@ -347,7 +371,8 @@ _TOTALS: tuple[Callable[[ProcessTotals], int | None], ...] = (
 )
 
 
-def _fell(before: ProcessTotals, now: ProcessTotals | None) -> bool:
+def fell(before: ProcessTotals, now: ProcessTotals | None) -> bool:
+    """Any counter is lower than before: another process counts."""
     if now is None:
         return False
     pairs = ((of(before), of(now)) for of in _TOTALS)
@@ -369,7 +394,11 @@ def _freshness(
     offset = (poll.at - stats.timestamp).total_seconds()
     before, polled = memory.stats_timestamp, memory.polled_at
     if before is not None and stats.timestamp <= before:
-        return memory, False
+        # Set back, not frozen: only the next report can tell whether this clock keeps its pace.
+        set_back = stats.timestamp < before
+        return replace(
+            memory, stats_timestamp=stats.timestamp, polled_at=poll.at
+        ) if set_back else memory, False
     skew = offset if memory.skew_seconds is None else min(memory.skew_seconds, offset)
     fresh = offset - skew <= policy.stats_max_age_seconds
     if not fresh and before is not None and polled is not None:
@@ -443,14 +472,18 @@ def _quiet_since(memory: BridgeMemory, platform: PlatformLoad | None, now: datet
 
 
 def _relayed_since(
-    memory: BridgeMemory, stats: BridgeStats | None, now: datetime, log: _Log
+    memory: BridgeMemory,
+    stats: BridgeStats | None,
+    polled_before: datetime | None,
+    now: datetime,
+    log: _Log,
 ) -> datetime | None:
     if stats is None:
         return memory.relayed_since
     if not stats.octo_endpoints or stats.conferences != 0:
         return None
     since = memory.relayed_since or now
-    before = (memory.polled_at or now) - since
+    before = (polled_before or now) - since
     if now - since >= RELAY_STUCK_AFTER and before < RELAY_STUCK_AFTER:
         log.say(
             EventKind.RELAY_COUNTER_STUCK, memory, f"{stats.octo_endpoints} relayed endpoints, no conference"
@@ -478,14 +511,19 @@ def _booting(seen: _Seen, policy: ScalingPolicy, now: datetime, log: _Log) -> Br
         log.say(EventKind.READY, memory, f"accepts calls {took:.0f} s after it was asked for")
         log.boots_done += 1
         return moved(memory, Move.JOINED, now, ever_ready=True)
-    if now - _boot_began(memory) < policy.boot_timeout:
+    broken = seen.instance.provisioning == "Failed" and seen.instance.power is not Power.RUNNING
+    if now - _boot_began(memory) < policy.boot_timeout and not broken:
         return memory
     failure = seen.instance.error or seen.poll.problem or f"port {seen.poll.reach}"
     if seen.healthy:
         failure = "healthy, but still drained"
-    text = f"not accepting {policy.boot_timeout_minutes:g} min after it was asked for: {failure}"
-    log.say(EventKind.BOOT_FAILED, memory, text)
-    log.boots_failed += memory.asked_by is not None
+    minutes = (now - _boot_began(memory)).total_seconds() / 60
+    log.say(
+        EventKind.BOOT_FAILED, memory, f"not accepting {minutes:.0f} min after it was asked for: {failure}"
+    )
+    if memory.asked_by is not None:
+        log.boots_failed += 1
+        log.failed_intents.add(memory.asked_by)
     return moved(memory, Move.BOOT_TIMED_OUT, now, failure=failure)
 
 
@@ -537,18 +575,26 @@ def _draining(seen: _Seen, policy: ScalingPolicy, now: datetime, log: _Log) -> B
 def _fenced(seen: _Seen, _policy: ScalingPolicy, now: datetime, log: _Log) -> BridgeMemory:
     memory, stats = seen.memory, seen.poll.stats
     back = stats is not None and not stats.graceful_shutdown and not stats.shutting_down
+    if (seen.restarted or back) and not memory.ever_ready:
+        return moved(memory, Move.STILL_FAILED, now)
     if seen.restarted or back:
         log.say(EventKind.RESTARTED, memory, "answers after the fence as if nothing were: every term anew")
-        began_anew = seen.memory.restart_seen_at or now
-        return moved(memory, Move.NEW_PROCESS, now, restart_seen_at=began_anew, starts_drained=True)
+        return moved(memory, Move.NEW_PROCESS, now, restart_seen_at=now, starts_drained=True)
     memory = _exit_proof(seen, memory, now)
     if memory.exited_at is not None and seen.memory.exited_at is None:
         log.say(EventKind.EXITED, memory, "its process is gone: refused twice, nothing answering between")
     return memory
 
 
-def _deleting(seen: _Seen, _policy: ScalingPolicy, _now: datetime, _log: _Log) -> BridgeMemory:
-    return seen.memory
+def _deleting(seen: _Seen, _policy: ScalingPolicy, now: datetime, log: _Log) -> BridgeMemory:
+    """Follow a machine that ARM was asked to delete; one that ARM kept and that serves again is a bridge."""
+    memory = seen.memory
+    due = memory.operation is None and (memory.delete_not_before is None or now >= memory.delete_not_before)
+    kept = due and not seen.instance.is_deleting
+    if kept and seen.poll.reach is Reach.ANSWERED and memory.ever_ready:
+        log.say(EventKind.RESTARTED, memory, "ARM did not delete it, and it answers again: every term anew")
+        return moved(memory, Move.NEW_PROCESS, now, restart_seen_at=now, starts_drained=True)
+    return _exit_proof(seen, memory, now)
 
 
 _PASSIVE: dict[Phase, Callable[[_Seen, ScalingPolicy, datetime, _Log], BridgeMemory]] = {
@@ -583,13 +629,17 @@ def _is_empty(stats: BridgeStats) -> bool:
 
 def _exit_proof(seen: _Seen, memory: BridgeMemory, now: datetime) -> BridgeMemory:
     """
-    Remember since when its port is refused by a VM that runs. Anything that answers starts over.
+    Remember since when its port is refused by a VM that runs, or ARM says that the VM does not run.
+
+    Anything that answers starts over.
 
     A time-out proves neither: it keeps what was proved, and adds nothing.
     """
     if seen.poll.reach in (Reach.ANSWERED, Reach.BROKEN):
         return replace(memory, refused_since=None, refused_seen_at=None, exited_at=None)
-    if seen.poll.reach is not Reach.REFUSED or seen.instance.power is not Power.RUNNING:
+    stopped = seen.instance.power is Power.STOPPED
+    refused = seen.poll.reach is Reach.REFUSED and seen.instance.power is Power.RUNNING
+    if not refused and not stopped:
         return memory
     since = memory.refused_since or now
     exited = memory.exited_at or (now if now - since >= EXIT_PROOF else None)

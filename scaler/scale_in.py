@@ -14,6 +14,7 @@ from scaler.decision import Action, Alert, Cause, Delete, Drain, Fence, Reason, 
 from scaler.model import Bridge, Phase, Power, Purpose, Reach, ShardMemory
 from scaler.reflect import is_proved_empty
 from scaler.selection import (
+    DRAIN_TERMS,
     LITERAL_TERMS,
     SAFETY_TERMS,
     Fleet,
@@ -24,7 +25,7 @@ from scaler.selection import (
     only_healthy,
     refuse,
 )
-from scaler.watch import DELETE_IS_LATE_AFTER
+from scaler.watch import DELETE_IS_LATE_AFTER, delete_by_hand
 
 CLEAN_UP_EVERY = timedelta(minutes=10)
 DEAD_QUIET_FOR = timedelta(minutes=30)
@@ -80,7 +81,7 @@ def _delete_in_flight(fleet: Fleet) -> bool:
 
 def _finish(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     memory = bridge.memory
-    if memory.exited_at is None or bridge.poll.reach is not Reach.REFUSED:
+    if memory.exited_at is None or not _is_still_gone(bridge):
         return _no(refuse(Reason.AWAITING_EXIT, "its process was not yet seen to be gone", bridge))
     if memory.ever_ready and fleet.accepting_others(bridge) < 1:
         return _no(refuse(Reason.LAST_ACCEPTING, "no other bridge accepts calls", bridge))
@@ -90,6 +91,11 @@ def _finish(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     return _do(Delete(bridge.vm_id, cause, f"its process ended, seen {memory.exited_at:%H:%M:%S} UTC"))
 
 
+def _is_still_gone(bridge: Bridge) -> bool:
+    stopped = bridge.instance is not None and bridge.instance.power is Power.STOPPED
+    return stopped or bridge.poll.reach is Reach.REFUSED
+
+
 def _again(fleet: Fleet, bridge: Bridge) -> Shrink:
     """ARM was asked and still lists it without deleting it: a failed delete, or a call that was lost."""
     if bridge.instance is None or bridge.instance.is_deleting:
@@ -97,10 +103,7 @@ def _again(fleet: Fleet, bridge: Bridge) -> Shrink:
     due = bridge.memory.delete_not_before
     if due is not None and fleet.now < due:
         return _no(refuse(Reason.RETRY_LATER, f"the next delete is tried at {due:%H:%M:%S} UTC", bridge))
-    if bridge.poll.reach is Reach.ANSWERED:
-        return _no(refuse(Reason.FACTS_CHANGED, "something answers on it again", bridge))
-    cause = Cause.TEAR_DOWN if bridge.memory.ever_ready else Cause.NEVER_READY
-    return _do(Delete(bridge.vm_id, cause, f"attempt {bridge.memory.delete_attempts + 1}"))
+    return _finish(fleet, bridge, free=True)
 
 
 # Fence: drained, settled, and found empty long enough
@@ -172,7 +175,7 @@ def drains(fleet: Fleet, state: ShardMemory, *, grew: bool) -> Shrink:
     if candidate is None:
         return Shrink()
     if candidate.phase is Phase.READY:
-        against = objections(fleet, candidate, (*LITERAL_TERMS, *SAFETY_TERMS))
+        against = objections(fleet, candidate, (*LITERAL_TERMS, *SAFETY_TERMS, *DRAIN_TERMS))
         if not against:
             pace = pace_objections(fleet, state, candidate, grew=grew)
             because = "more than one healthy, idle, old enough, oldest"
@@ -199,7 +202,7 @@ def _surplus_drain(fleet: Fleet, state: ShardMemory, *, grew: bool) -> Shrink:
         return _no(obstacle)
     if bridge is None:
         return Shrink()
-    against = objections(fleet, bridge, (only_healthy, *SAFETY_TERMS))
+    against = objections(fleet, bridge, (only_healthy, *SAFETY_TERMS, *DRAIN_TERMS))
     against += pace_objections(fleet, state, bridge, grew=grew)
     limit = fleet.policy.draining_limit(fleet.listed)
     if len(fleet.our_drains) >= limit:
@@ -257,6 +260,9 @@ def clean_ups(fleet: Fleet, state: ShardMemory) -> Shrink:
 def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     memory = bridge.memory
     action = _removal(bridge)
+    asked = memory.asked_at or memory.first_seen
+    if fleet.now - asked < fleet.policy.boot_timeout:
+        return Shrink()
     if memory.asked_by is None:
         return _cannot_reach(bridge, refuse(Reason.NOT_OURS, "we did not ask for it", bridge))
     if action is None:
@@ -266,12 +272,18 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
         return _no(refuse(Reason.NO_WITNESS, "no other bridge answers: it may be us", bridge))
     if not free:
         return _no(refuse(Reason.CLEAN_UP_PACE, "one clean-up in 10 min", bridge))
+    if _delete_in_flight(fleet):
+        return _no(refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge))
     return _do(action)
 
 
 def _removal(bridge: Bridge) -> Action | None:
     memory = bridge.memory
-    if bridge.instance is not None and bridge.instance.power is Power.STOPPED:
+    instance = bridge.instance
+    broken = (
+        instance is not None and instance.provisioning == "Failed" and instance.power is not Power.RUNNING
+    )
+    if broken or (instance is not None and instance.power is Power.STOPPED):
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and ARM says that it does not run")
     if memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED:
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and its port is refused")
@@ -288,7 +300,7 @@ def _has_witness(fleet: Fleet, bridge: Bridge) -> bool:
 def _cannot_reach(bridge: Bridge, refusal: Refusal) -> Shrink:
     text = (
         f"never joined ({bridge.memory.failure}) and is not removed: {refusal.detail}. "
-        f"When you know that it serves nobody: jvb-autoscaler replace {bridge.name}"
+        f"When you know that it serves nobody: {delete_by_hand(bridge)}"
     )
     return Shrink(refusals=(refusal,), alerts=(Alert("cannot_reach", bridge.name, text),))
 
@@ -318,4 +330,6 @@ def _replace_dead(fleet: Fleet, bridge: Bridge) -> Shrink:
         return _no(refuse(Reason.DEAD_NOT_PROVEN, "Azure Monitor does not show 30 quiet minutes", bridge))
     if bridge.poll.reach is Reach.ANSWERED:
         return _no(refuse(Reason.DEAD_NOT_PROVEN, "its port still answers", bridge))
+    if _delete_in_flight(fleet):
+        return _no(refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge))
     return _do(Delete(bridge.vm_id, Cause.DEAD, f"dead, and quiet since {quiet:%H:%M:%S} UTC"))

@@ -54,7 +54,8 @@ def openings(fleet: Fleet) -> tuple[Undrain, ...]:
         if _undrain_is_due(memory):
             found.append(Undrain(bridge.vm_id, "was to accept calls again, and is still drained"))
         elif _starts_drained(bridge) and memory.polls.endswith(_GOOD_POLLS_TO_OPEN):
-            found.append(Undrain(bridge.vm_id, "healthy in two polls: opened for calls", initial=True))
+            because = "healthy in two polls: opened for calls"
+            found.append(Undrain(bridge.vm_id, because, initial=not memory.ever_ready))
     return tuple(found)
 
 
@@ -195,7 +196,7 @@ def _limited(fleet: Fleet, state: ShardMemory, missing: int) -> tuple[int, tuple
 
 def machines_against_maximum(fleet: Fleet) -> int:
     """Machines that use up `max_bridges`; one sick one is let off, so that it can be stood in for."""
-    return fleet.listed - min(1, len(fleet.sick)) + fleet.open_intents
+    return len(fleet.bridges) - len(fleet.going) - min(1, len(fleet.sick)) + fleet.open_intents
 
 
 def _pending_covers(fleet: Fleet) -> tuple[Refusal, ...]:
@@ -228,6 +229,8 @@ def _may_repair(fleet: Fleet, state: ShardMemory) -> bool:
     return (
         fleet.policy.repair_capacity
         and state.disagree_ticks >= 2
+        and fleet.snapshot.scale_set is not None
+        and fleet.snapshot.scale_set.provisioning == "Succeeded"
         and fleet.pending == 0
         and not fleet.deleting
         and state.blind_since is None

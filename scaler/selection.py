@@ -10,12 +10,14 @@ from scaler import demand
 from scaler.decision import Reason, Refusal
 from scaler.model import OURS_TO_UNDRAIN, Bridge, BridgeMemory, Phase, Purpose, Reach, Snapshot
 from scaler.policy import ScalingPolicy
+from scaler.reflect import process_began
 
 SICK_AFTER = timedelta(minutes=5)
 _LEAVING = frozenset({Phase.FENCED, Phase.DELETING})
 _NEVER_SICK = frozenset({Phase.BOOTING, Phase.FAILED, *_LEAVING})
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _CLOCKS_DIFFER_BY = timedelta(minutes=1)
+_JUST_ASKED = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class Fleet:
     """Drains that we may take back, youngest first."""
     fenced: tuple[Bridge, ...]
     deleting: tuple[Bridge, ...]
+    """Ours to delete, or ARM deletes them."""
+    going: tuple[Bridge, ...]
+    """Those of them that ARM works on, and so counts in its capacity no more."""
     failed: tuple[Bridge, ...]
     pending: int
     """Machines on their way: booting, or asked for and not listed yet."""
@@ -74,6 +79,8 @@ def survey(snapshot: Snapshot, policy: ScalingPolicy) -> Fleet:
     deleting += tuple(
         b for b in bridges if b.instance and b.instance.is_deleting and b.vm_id not in known_deleting
     )
+    removed = {b.vm_id for b in deleting}
+    staying = tuple(b for b in bridges if b.vm_id not in removed)
     open_intents = sum(1 for intent in snapshot.intents if intent.is_open)
     drains = [b for b in bridges if is_our_drain(b)]
     return Fleet(
@@ -81,17 +88,26 @@ def survey(snapshot: Snapshot, policy: ScalingPolicy) -> Fleet:
         policy=policy,
         healthy=tuple(b for b in bridges if b.healthy),
         accepting=tuple(b for b in bridges if is_accepting(b)),
-        sick=tuple(b for b in bridges if is_sick(b.memory, policy, snapshot.now)),
+        sick=tuple(b for b in staying if is_sick(b.memory, policy, snapshot.now)),
         live=tuple(sorted((b for b in bridges if is_live(b.memory, policy)), key=_age_order)),
         our_drains=tuple(sorted(drains, key=_age_order, reverse=True)),
-        fenced=_in_phase(bridges, Phase.FENCED),
+        fenced=_in_phase(staying, Phase.FENCED),
         deleting=deleting,
-        failed=_in_phase(bridges, Phase.FAILED),
+        going=tuple(b for b in deleting if _is_going(b, snapshot.now)),
+        failed=_in_phase(staying, Phase.FAILED),
         pending=len(_in_phase(bridges, Phase.BOOTING)) + open_intents,
         open_intents=open_intents,
         demand_in=demand.demand_for_scale_in(bridges),
         demand_out=demand.demand_for_scale_out(bridges),
     )
+
+
+def _is_going(bridge: Bridge, now: datetime) -> bool:
+    """ARM deletes it, or was asked to a moment ago. A delete that failed leaves it in the capacity."""
+    if bridge.instance is not None and bridge.instance.is_deleting:
+        return True
+    asked = bridge.memory.delete_asked_at
+    return bridge.memory.operation is not None or (asked is not None and now - asked < _JUST_ASKED)
 
 
 def _in_phase(bridges: Iterable[Bridge], phase: Phase) -> tuple[Bridge, ...]:
@@ -157,7 +173,7 @@ def uptime(memory: BridgeMemory, now: datetime) -> timedelta | None:
     A JVB that crashed five minutes ago is idle because it dropped its users: they are coming back.
     A process older than its machine can be belongs to a machine that was made anew.
     """
-    created, process = memory.time_created, memory.process_started_at or memory.restart_seen_at
+    created, process = memory.time_created, process_began(memory)
     if created is None:
         return None
     if process is not None and process < created - _CLOCKS_DIFFER_BY:
@@ -244,6 +260,23 @@ LITERAL_TERMS: tuple[Term, ...] = (only_healthy, not_idle, too_young, not_oldest
 
 SAFETY_TERMS: tuple[Term, ...] = (at_minimum, last_accepting, not_healthy)
 """What must hold besides, at the drain and at the fence."""
+
+
+def not_open(_fleet: Fleet, bridge: Bridge) -> Refusal | None:
+    """A bridge that does not say that it accepts may be drained by somebody, or is about to be opened."""
+    if bridge.observed_drain is False:
+        return None
+    return refuse(Reason.NOT_OPEN, "it does not report that it accepts calls", bridge)
+
+
+def drain_refused(_fleet: Fleet, bridge: Bridge) -> Refusal | None:
+    """Its drain API said no, which only another process can change."""
+    failure = bridge.memory.failure
+    return refuse(Reason.DRAIN_REFUSED, failure, bridge) if failure is not None else None
+
+
+DRAIN_TERMS: tuple[Term, ...] = (not_open, drain_refused)
+"""What must hold besides for a new drain."""
 
 
 def objections(fleet: Fleet, bridge: Bridge, terms: Iterable[Term]) -> tuple[Refusal, ...]:

@@ -133,6 +133,9 @@ class Engine:
             why = str(error) or f"not done within {TICK_DEADLINE_SECONDS:g} s"
             log.error("tick failed", extra={"shard": name, "error": why})
             return Report(name, started, "failed", f"the tables did not answer as needed: {why}")
+        except Exception as error:  # a fault of ours in one shard must not cost the others their tick
+            log.exception("tick failed", extra={"shard": name, "error": repr(error)})
+            return Report(name, started, "failed", f"a fault of the autoscaler itself: {error!r}")
 
     async def _leased(self, shard: Shard, started: datetime, pace: timedelta | None) -> Report:
         # Each run is its own holder: two alerts in one process must not share a lease.

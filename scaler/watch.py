@@ -12,6 +12,8 @@ from scaler.policy import ScalingPolicy
 from scaler.selection import Fleet, Silence, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
+OUTAGE = timedelta(minutes=5)
+"""So long without a tick, and what is counted from tick to tick starts over."""
 DELETE_IS_LATE_AFTER = timedelta(minutes=15)
 _FOREIGN_DRAIN_WORTH_AN_ALERT = timedelta(minutes=10)
 _SHUTTING_DOWN_TOO_LONG = timedelta(minutes=5)
@@ -22,7 +24,8 @@ _FAILURES_WORTH_AN_ALERT = 2
 
 def count_on(fleet: Fleet) -> ShardMemory:
     """Carry the shard's counters through this tick's observation."""
-    state = replace(fleet.snapshot.memory, last_tick_at=fleet.now, epoch=fleet.snapshot.epoch)
+    state = _forget_after_outage(fleet.snapshot.memory, fleet)
+    state = replace(state, last_tick_at=fleet.now, epoch=fleet.snapshot.epoch)
     state = _blindness(fleet, state)
     accepting = len(fleet.accepting)
     full = accepting > 0 and fleet.demand_out >= demand.LOWER_BOUND_FROM * accepting
@@ -35,8 +38,15 @@ def count_on(fleet: Fleet) -> ShardMemory:
         state,
         lower_bound_polls=state.lower_bound_polls + 1 if full else 0,
         surplus_since=(state.surplus_since or fleet.now) if spare else None,
-        disagree_ticks=state.disagree_ticks + 1 if capacity_disagrees(fleet) and not fleet.deleting else 0,
+        disagree_ticks=state.disagree_ticks + 1 if capacity_disagrees(fleet) and not fleet.going else 0,
     )
+
+
+def _forget_after_outage(state: ShardMemory, fleet: Fleet) -> ShardMemory:
+    """What lasted while nobody looked did not last."""
+    if state.last_tick_at is None or fleet.now - state.last_tick_at <= OUTAGE:
+        return state
+    return replace(state, surplus_since=None, lower_bound_polls=0, blind_clear_ticks=0, disagree_ticks=0)
 
 
 def _blindness(fleet: Fleet, state: ShardMemory) -> ShardMemory:
@@ -52,7 +62,7 @@ def _blindness(fleet: Fleet, state: ShardMemory) -> ShardMemory:
 
 def expected_capacity(fleet: Fleet) -> int:
     """What `sku.capacity` must be for an absolute write to mean what we think it means."""
-    return fleet.listed + fleet.open_intents
+    return len(fleet.bridges) - len(fleet.going) + fleet.open_intents
 
 
 def capacity_disagrees(fleet: Fleet) -> bool:
@@ -110,8 +120,14 @@ def _sick_alert(bridge: Bridge) -> Alert:
         "sick",
         bridge.name,
         f"not healthy since {since:%H:%M:%S} UTC ({bridge.unhealthy_because}). It may still carry calls; "
-        f"when you know that it does not: jvb-autoscaler replace {bridge.name}",
+        f"when you know that it does not: {delete_by_hand(bridge)}",
     )
+
+
+def delete_by_hand(bridge: Bridge) -> str:
+    """Write the command with which an operator removes one machine; the next tick sees that it is gone."""
+    resource_id = bridge.instance.resource_id if bridge.instance else bridge.name
+    return f"az vm delete --yes --ids {resource_id}"
 
 
 def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
@@ -120,6 +136,8 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
     found = []
     if memory.phase is Phase.DRAINING:
         found += _drain_alerts(fleet.policy, bridge, in_phase_for)
+    if memory.phase is Phase.READY and memory.failure is not None:
+        found.append(Alert("drain_refused", bridge.name, f"cannot be drained, so it stays: {memory.failure}"))
     if memory.phase is Phase.FENCED and memory.exited_at is None and in_phase_for > _SHUTTING_DOWN_TOO_LONG:
         text = f"was told to shut down {in_phase_for.total_seconds() / 60:.0f} min ago and has not exited"
         found.append(Alert("exit_overdue", bridge.name, text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,11 +117,12 @@ def test_the_commands_exist():
 def test_links_lead_somewhere():
     """Each link to a file of this project in a document leads to one."""
     documents = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
-    broken = []
-    for document in documents:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
-            if "://" not in target and not (document.parent / target).exists():
-                broken.append(f"{document.name}: {target}")
+    broken = [
+        f"{document.name}: {target}"
+        for document in documents
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+        if "://" not in target and not (document.parent / target).exists()
+    ]
     assert broken == []
 
 
@@ -174,7 +176,7 @@ def test_every_table_is_documented():
 
 
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
-def test_a_decision_is_one_short_page(path):
+def test_a_decision_is_one_short_page(path: Path):
     """Each page says what was decided, why, and what it costs, and is listed in the architecture."""
     text = path.read_text(encoding="utf-8")
     assert re.findall(r"^#+ (.+)$", text, re.MULTILINE)[1:] == ["Decision", "Why", "Price"]

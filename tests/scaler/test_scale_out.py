@@ -28,7 +28,15 @@ GIANT = {"largest_conference": 300, **busy(1, 300)}
 
 @pytest.mark.parametrize(
     ("pressures", "bought"),
-    [((0.8,), 0), ((0.81,), 1), ((0.8, 0.8), 0), ((0.9, 0.8), 1), ((0.3, 1.01), 1), ((1.7, 0.6), 1), ((1.0, 1.0), 1)],
+    [
+        ((0.8,), 0),
+        ((0.81,), 1),
+        ((0.8, 0.8), 0),
+        ((0.9, 0.8), 1),
+        ((0.3, 1.01), 1),
+        ((1.7, 0.6), 1),
+        ((1.0, 1.0), 1),
+    ],
 )
 def test_machines_by_demand_or_by_one_hot_bridge(pressures: tuple[float, ...], bought: int) -> None:
     """Over 0.8 on average, or any bridge over its threshold: the higher vote wins."""
@@ -151,7 +159,9 @@ def test_each_limit_says_so() -> None:
 def test_one_sick_machine_does_not_use_up_the_maximum() -> None:
     """It can be stood in for; a second sick one cannot."""
     sick = [unheard(name, remembered={"polls": "00000", "bad_since": NOW - HOUR}) for name in "bc"]
-    assert verbs(decided(hot("a"), bridge("d"), bridge("e"), sick[0], policy_=policy(max_bridges=4))) == ["scale_out 5"]
+    assert verbs(decided(hot("a"), bridge("d"), bridge("e"), sick[0], policy_=policy(max_bridges=4))) == [
+        "scale_out 5"
+    ]
     others = [bridge(name) for name in "defgh"]
     full = decided(hot("a"), *others, *sick, policy_=policy(max_bridges=7))
     assert verbs(full) == []
@@ -161,7 +171,9 @@ def test_one_sick_machine_does_not_use_up_the_maximum() -> None:
     ("state", "bought"),
     [({}, ["scale_out 3"]), ({"blind_bought": True}, [])],
 )
-def test_while_blind_one_machine_at_most_and_only_below_the_minimum(state: dict[str, bool], bought: list[str]) -> None:
+def test_while_blind_one_machine_at_most_and_only_below_the_minimum(
+    state: dict[str, bool], bought: list[str]
+) -> None:
     """Silence must not buy a second fleet."""
     gone = [unheard(name, remembered={"polls": "00000", "bad_since": NOW - HOUR}) for name in "ab"]
     blind = {"blind_since": NOW - HOUR, **state}

@@ -190,7 +190,9 @@ def test_what_is_not_healthy_cannot_be_judged() -> None:
         (Phase.BOOTING, False, False),
     ],
 )
-def test_accepting_is_healthy_ready_and_seen_undrained(phase: Phase, drain: bool | None, accepts: bool) -> None:  # noqa: FBT001
+def test_accepting_is_healthy_ready_and_seen_undrained(
+    phase: Phase, drain: bool | None, accepts: bool
+) -> None:  # noqa: FBT001
     """What it says itself must agree with what we remember."""
     assert is_accepting(bridge(remembered={"phase": phase}, drain=drain)) is accepts
 
@@ -231,11 +233,14 @@ def test_live_is_what_counts_for_oldest(changes: dict[str, Any], *, live: bool) 
 
 
 @pytest.mark.parametrize(
-    ("silent_ones", "heard", "blind"), [(1, 0, False), (1, 1, False), (2, 4, False), (2, 3, True), (3, 6, False)]
+    ("silent_ones", "heard", "blind"),
+    [(1, 0, False), (1, 1, False), (2, 4, False), (2, 3, True), (3, 6, False)],
 )
 def test_blind_is_at_least_two_and_over_a_third(silent_ones: int, heard: int, *, blind: bool) -> None:
     """Exactly a third is not over a third; a shard of one is never blind."""
-    bridges = [unheard(chr(97 + n)) for n in range(silent_ones)] + [bridge(chr(107 + n)) for n in range(heard)]
+    bridges = [unheard(chr(97 + n)) for n in range(silent_ones)] + [
+        bridge(chr(107 + n)) for n in range(heard)
+    ]
     assert silence(fleet(*bridges)).is_blinding is blind
 
 
@@ -256,14 +261,22 @@ def test_silence_names_what_the_silent_have_in_common() -> None:
 
 def test_a_machine_that_arm_deletes_is_deleting_whoever_asked() -> None:
     """It is listed no more among those of use."""
-    going = fleet(bridge("a"), bridge("b", arm={"provisioning": "Deleting"}), bridge("c", remembered={"phase": Phase.DELETING}))
+    going = fleet(
+        bridge("a"),
+        bridge("b", arm={"provisioning": "Deleting"}),
+        bridge("c", remembered={"phase": Phase.DELETING}),
+    )
     assert [each.name for each in going.deleting] == ["c", "b"]
     assert (going.listed, going.working) == (1, 1)
 
 
 @pytest.mark.parametrize(
     ("purpose", "reason"),
-    [(Purpose.FOREIGN, Reason.FOREIGN_DRAIN), (Purpose.OPERATOR, Reason.OPERATOR_DRAIN), (Purpose.SURPLUS, None)],
+    [
+        (Purpose.FOREIGN, Reason.FOREIGN_DRAIN),
+        (Purpose.OPERATOR, Reason.OPERATOR_DRAIN),
+        (Purpose.SURPLUS, None),
+    ],
 )
 def test_drains_go_strictly_oldest_first(purpose: Purpose, reason: Reason | None) -> None:
     """Behind one of ours the next may follow; behind somebody else's nobody."""

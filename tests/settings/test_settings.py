@@ -197,6 +197,12 @@ async def test_a_connection_string_that_passes_can_be_used(text: str, no_calls: 
     await app.close()
 
 
+def test_the_example_of_local_settings_is_good():
+    """Who copies the example has a configuration that is valid, and changes nothing."""
+    example = Path(__file__).parents[2] / "local.settings.example.json"
+    assert from_env(json.loads(example.read_text(encoding="utf-8"))["Values"]).dry_run
+
+
 def test_an_identity_of_its_own_is_passed_on():
     """The user-assigned identity is the one that the platform's own variable names."""
     assert read(AZURE_CLIENT_ID="00000000-0000-0000-0000-00000000000a").client_id
