@@ -54,9 +54,9 @@ class VmLife:
     gone_at: datetime | None = None
     error: str | None = None
 
-    def hours(self, now: datetime) -> float:
-        """How long it has been paid for, up to `now`."""
-        return ((self.gone_at or now) - self.created_at).total_seconds() / 3600
+    def hours(self, since: datetime, now: datetime) -> float:
+        """How long it was paid for between two moments."""
+        return ((self.gone_at or now) - max(self.created_at, since)).total_seconds() / 3600
 
 
 @dataclass(slots=True)

@@ -133,7 +133,7 @@ def picture(frame: Frame, lines: Sequence[str]) -> RenderableType:
     )
     return Group(
         head,
-        ProgressBar(total=1.0, completed=frame.elapsed_share, width=78),
+        ProgressBar(total=1.0, completed=frame.elapsed_share),
         _bridges(frame),
         Panel(Text(frame.sentence), title="this tick", title_align="left", border_style="dim"),
         Text("\n".join(lines), style="dim"),
@@ -141,13 +141,13 @@ def picture(frame: Frame, lines: Sequence[str]) -> RenderableType:
 
 
 def _bridges(frame: Frame) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column, justify in (("bridge", "left"), ("phase", "left"), ("age", "right")):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("calls", justify="right")
-    table.add_column("people", justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    table.add_column("bridge", min_width=14, no_wrap=True)
+    table.add_column("phase", min_width=18, no_wrap=True)
+    for column, width in (("age", 5), ("calls", 5), ("people", 6)):
+        table.add_column(column, justify="right", min_width=width, no_wrap=True)
     table.add_column("pressure", width=_BAR_CELLS + 6, no_wrap=True)
-    table.add_column("why it stays", overflow="ellipsis", no_wrap=True)
+    table.add_column("why it stays", overflow="ellipsis", no_wrap=True, ratio=1)
     for row in frame.bridges:
         phase, purpose = row["phase"], row.get("purpose")
         shown = f"{phase} ({purpose})" if purpose and phase == "draining" else phase

@@ -227,7 +227,7 @@ class World:
             "calls_waited_seconds": round(history.calls_waited_s, 3),
             "overload_minutes": history.overload_minutes + sum(m.overload_minutes_so_far for m in meters),
             "overload_user_minutes": round(overload_s / 60, 3),
-            "bridge_hours": round(sum(life.hours(self.now) for life in history.lives), 4),
+            "bridge_hours": round(sum(life.hours(self.config.start, self.now) for life in history.lives), 4),
             "vms_created": len(history.lives),
             "ongoing_conferences": sum(len(vm.bridge.conferences) for vm in self.vms() if vm.bridge),
             "waiting_conferences": sum(_waiting(j.conferences.values()) for j in jicofos),

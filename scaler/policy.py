@@ -95,7 +95,7 @@ KNOBS: dict[str, Knob] = {
         str,
         "",
         "all",
-        "`all` is the owner's rule; `idle` saves more: an idle bridge need not wait for a busy older one.",
+        "`all` is the literal rule; `idle` saves more: an idle bridge need not wait for a busy older one.",
         choices=("all", "idle"),
     ),
     "scale_in_pressure": _number(
@@ -244,11 +244,11 @@ def read_policy(values: Mapping[str, object], where: str) -> tuple[ScalingPolicy
     ]
     if "max_bridges" not in values:
         faults.append(f"{where}.max_bridges: is missing, allowed: {KNOBS['max_bridges'].allowed}")
-    if faults:
-        return None, faults
-    typed = {name: _typed(KNOBS[name], value) for name, value in values.items()}
-    policy = ScalingPolicy(**typed)
-    faults = [f"{where}.{fault}" for fault in _contradictions(policy)]
+    sound = {
+        name: _typed(KNOBS[name], value) for name, value in values.items() if fault_in(name, value) is None
+    }
+    policy = ScalingPolicy(**{"max_bridges": KNOBS["max_bridges"].high, **sound})
+    faults += [f"{where}.{fault}" for fault in _contradictions(policy)]
     return (None, faults) if faults else (policy, [])
 
 

@@ -46,7 +46,7 @@ class Control:
             case "GET", "/journal":
                 since = int(request.rel_url.query.get("since", "0"))
                 calls = self._stage.journal[since:]
-                return json_answer({"next": since + len(calls), "calls": calls})
+                return json_answer({"next": since + len(calls), "calls": [tuple(call) for call in calls]})
         return Answer(404)
 
     async def _move(self, body: bytes) -> Answer:

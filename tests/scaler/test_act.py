@@ -1,0 +1,398 @@
+"""Each step is written before it is done, and proved again from a fresh report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from scaler.decision import (
+    Action,
+    Cause,
+    Delete,
+    Drain,
+    EventKind,
+    Fence,
+    Reason,
+    RepairCapacity,
+    Repurpose,
+    ScaleOut,
+    Undrain,
+)
+from scaler.errors import Refused, ScalerError, StateChanged, Throttled, TryNextTick
+from scaler.model import Phase, Poll, Power, Purpose, Reach
+from tests.scaler.builders import (
+    HOUR,
+    MINUTE,
+    NOW,
+    SECOND,
+    bridge,
+    busy,
+    draining,
+    found_empty,
+    poll,
+    silent,
+    unheard,
+)
+from tests.scaler.fakes import Stage
+
+DRAIN = Drain("vm-a", Purpose.TEAR_DOWN, "")
+SURPLUS = Drain("vm-a", Purpose.SURPLUS, "")
+UNDRAIN = Undrain("vm-a", "")
+FENCE = Fence("vm-a", "")
+DELETE = Delete("vm-a", Cause.TEAR_DOWN, "")
+BUY = ScaleOut(3, 2, "demand", answers=("vm-a",))
+EMPTY = draining(**found_empty())
+EXITED = {"phase": Phase.FENCED, "exited_at": NOW - MINUTE, "fenced_at": NOW - 3 * MINUTE}
+REFUSED = silent(reach=Reach.REFUSED)
+
+
+def ready(**changes: Any) -> Stage:
+    """A ready bridge that answers as it is."""
+    return Stage(bridge("a", **changes)).hears("a", poll(process_started_at=NOW - 2 * HOUR), poll(drain=True))
+
+
+def drained(remembered: dict[str, Any] = EMPTY) -> Stage:
+    """A drained, empty bridge."""
+    return Stage(bridge("a", remembered=remembered)).hears("a", poll(drain=True))
+
+
+def exited(**changes: Any) -> Stage:
+    """A fenced bridge whose process is gone."""
+    return Stage(unheard("a", reach=Reach.REFUSED, **{"remembered": EXITED, **changes})).hears("a", REFUSED)
+
+
+async def refusal_of(stage: Stage, action: Action) -> Reason:
+    """Why it was not done."""
+    (outcome,) = await stage.does(action)
+    assert outcome.refusal is not None
+    assert not outcome.done
+    return outcome.refusal.reason
+
+
+# Drain and un-drain
+
+
+async def test_a_drain_is_written_done_and_confirmed() -> None:
+    """With its purpose, its epoch and the start of the process it was meant for."""
+    stage = ready(remembered={"process_started_at": None})
+    (outcome,) = await stage.does(DRAIN)
+    assert outcome.done
+    assert stage.calls == ["drain vm-a"]
+    written = await stage.written("a")
+    assert written is not None
+    assert (written.phase, written.purpose, written.wanted_drain) == (Phase.DRAINING, Purpose.TEAR_DOWN, True)
+    assert (written.epoch, written.drained_at, written.process_started_at) == (9, None, NOW - 2 * HOUR)
+    assert stage["a"].drained_at == NOW
+    assert [event.kind for event in stage.ledger.events] == [EventKind.ACTED]
+
+
+@pytest.mark.parametrize(
+    "confirmation",
+    [poll(drain=False), poll(drain=None), silent(), poll(drain=True, process_started_at=NOW)],
+    ids=["no", "unknown", "silent", "another process"],
+)
+async def test_a_drain_that_is_not_confirmed_is_not_settling(confirmation: Poll) -> None:
+    """The settle time does not begin."""
+    stage = ready().hears("a", poll(), confirmation)
+    await stage.does(DRAIN)
+    assert (stage["a"].phase, stage["a"].drained_at) == (Phase.DRAINING, None)
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        (silent(), Reason.FACTS_CHANGED),
+        (poll(process_started_at=NOW - 2 * HOUR + 2 * SECOND), Reason.NOT_THE_SAME_BRIDGE),
+        (poll(process_started_at=NOW - 2 * HOUR + SECOND), None),
+        (poll(health_ok=False), Reason.FACTS_CHANGED),
+        (poll(stats=None), Reason.FACTS_CHANGED),
+        (poll(mucs_joined=0), Reason.FACTS_CHANGED),
+        (poll(graceful_shutdown=True), Reason.FACTS_CHANGED),
+        (poll(shutting_down=True), Reason.FACTS_CHANGED),
+        (poll(**busy()), Reason.FACTS_CHANGED),
+        (poll(local_endpoints=1), Reason.FACTS_CHANGED),
+        (poll(conferences=None), Reason.FACTS_CHANGED),
+    ],
+)
+async def test_a_drain_is_proved_again(report: Poll, reason: Reason | None) -> None:
+    """The same process, serving and empty; whatever else is found, nothing is written or called."""
+    stage = ready().hears("a", report)
+    (outcome,) = await stage.does(DRAIN)
+    assert (outcome.refusal.reason if outcome.refusal else None) is reason
+    assert stage.calls == ([] if reason else ["drain vm-a"])
+    assert (await stage.written("a") is None) is (reason is not None)
+
+
+async def test_counters_that_fell_are_another_process() -> None:
+    """Where no start time is told."""
+    known = {"process_started_at": None}
+    remembered = bridge("a", remembered=known).memory
+    stage = Stage(bridge("a", remembered={**known, "totals": replace(remembered.totals, conferences_created=6)}))
+    assert await refusal_of(stage, DRAIN) is Reason.NOT_THE_SAME_BRIDGE
+
+
+async def test_a_process_that_is_found_young_is_not_drained_for_tear_down() -> None:
+    """Its start was not known before; a drain for surplus costs no call and needs no age."""
+    young = poll(process_started_at=NOW - 55 * MINUTE)
+    unknown = {"remembered": {"process_started_at": None}}
+    assert await refusal_of(ready(**unknown).hears("a", young), DRAIN) is Reason.FACTS_CHANGED
+    assert (await ready(**unknown).hears("a", young).does(SURPLUS))[0].done
+    assert (await ready().hears("a", poll(**busy())).does(SURPLUS))[0].done
+
+
+async def test_another_process_is_asked_for_its_start_in_the_next_tick() -> None:
+    """A ready bridge is not asked each time: without forgetting it would be refused for ever."""
+    stage = ready().hears("a", poll(process_started_at=NOW - HOUR))
+    assert await refusal_of(stage, DRAIN) is Reason.NOT_THE_SAME_BRIDGE
+    assert (stage["a"].process_started_at, stage["a"].restart_seen_at) == (None, NOW)
+    stage = drained().hears("a", poll(drain=True, process_started_at=NOW - HOUR))
+    assert await refusal_of(stage, FENCE) is Reason.NOT_THE_SAME_BRIDGE
+    assert stage["a"].process_started_at is not None
+
+
+async def test_an_undrain_is_written_done_and_counts() -> None:
+    """It answers its hot bridge, and holds new drains back; opening a new bridge does not."""
+    stage = drained()
+    await stage.does(replace(UNDRAIN, answers=("vm-a",)))
+    assert stage.calls == ["undrain vm-a"]
+    written = await stage.written("a")
+    assert written is not None
+    assert (written.wanted_drain, written.drained_at) == (False, None)
+    assert stage.ledger.state.last_undrain_at == NOW
+    assert stage["a"].hot_answered
+    stage = drained()
+    await stage.does(replace(UNDRAIN, initial=True))
+    assert stage.ledger.state.last_undrain_at is None
+
+
+async def test_a_repurpose_calls_nobody() -> None:
+    """Only the row says another reason."""
+    stage = drained()
+    await stage.does(Repurpose("vm-a", Purpose.SURPLUS, ""))
+    assert stage.calls == []
+    written = await stage.written("a")
+    assert written is not None
+    assert written.purpose is Purpose.SURPLUS
+
+
+# Fence
+
+
+async def test_a_fence_is_written_and_done() -> None:
+    """The row says fenced before the bridge is told."""
+    stage = drained().hears("a", poll(drain=True, process_started_at=NOW - 2 * HOUR))
+    await stage.does(FENCE)
+    assert stage.calls == ["fence vm-a"]
+    written = await stage.written("a")
+    assert written is not None
+    assert (written.phase, written.fenced_at, written.epoch) == (Phase.FENCED, NOW, 9)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        poll(drain=False),
+        poll(drain=None),
+        poll(drain=True, **busy()),
+        poll(drain=True, conferences=None),
+        poll(drain=True, total_conferences_created=6, total_conferences_completed=6),
+        poll(drain=True, total_conferences_created=None),
+        poll(drain=True, mucs_joined=0),
+        poll(drain=True, health_ok=False),
+        silent(),
+    ],
+    ids=["undrained", "unknown drain", "busy", "unknown", "came and went", "no counter", "no MUC", "unhealthy", "silent"],
+)
+async def test_a_fence_is_proved_again(report: Poll) -> None:
+    """Drained, empty, nothing created since, serving: else nothing is written or called."""
+    stage = drained().hears("a", report)
+    assert await refusal_of(stage, FENCE) is Reason.FACTS_CHANGED
+    assert stage.calls == []
+    assert await stage.written("a") is None
+
+
+async def test_a_machine_that_never_joined_is_fenced_without_having_served() -> None:
+    """It need not be in a MUC, nor old; the clean-up is counted."""
+    outside = {"phase": Phase.FAILED, **found_empty()}
+    stage = Stage(bridge("a", MINUTE, remembered=outside)).hears("a", poll(drain=True, mucs_joined=0))
+    await stage.does(Fence("vm-a", "", never_ready=True))
+    assert stage.calls == ["fence vm-a"]
+    assert stage.ledger.state.last_clean_up_at == NOW
+
+
+@pytest.mark.parametrize("error", [Refused("404", "no shutdown API"), TryNextTick("500")])
+async def test_a_fence_that_is_refused_leaves_the_bridge_drained(error: ScalerError) -> None:
+    """It is one bridge's matter: the rest of the tick goes on. After a lost answer it counts as fenced."""
+    stage = drained()
+    stage.bridges.error = error
+    first, second = await stage.does(FENCE, Repurpose("vm-a", Purpose.SURPLUS, ""))
+    assert first.refusal is not None
+    assert (first.refusal.reason, second.done) == (Reason.CALL_FAILED, True)
+    if isinstance(error, Refused):
+        assert (stage["a"].phase, stage["a"].failure) == (Phase.DRAINING, "404: no shutdown API")
+    else:
+        assert stage["a"].phase is Phase.FENCED
+
+
+# Delete
+
+
+async def test_a_delete_is_written_done_and_followed() -> None:
+    """With the time of its next try, and ARM's operation once it is known."""
+    stage = exited()
+    await stage.does(DELETE)
+    assert stage.calls == ["delete vm-a"]
+    written = await stage.written("a")
+    assert written is not None
+    assert (written.phase, written.delete_attempts, written.delete_not_before) == (Phase.DELETING, 1, NOW + 2 * MINUTE)
+    assert (written.operation, stage["a"].operation) == (None, "op-delete")
+    assert stage.ledger.state.last_clean_up_at is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "report", "cause", "allowed"),
+    [
+        ({}, REFUSED, Cause.TEAR_DOWN, True),
+        ({}, silent(), Cause.TEAR_DOWN, False),
+        ({}, poll(shutting_down=True), Cause.TEAR_DOWN, False),
+        ({}, silent(reach=Reach.BROKEN), Cause.TEAR_DOWN, False),
+        ({"arm": {"power": Power.STOPPED}}, silent(), Cause.NEVER_READY, True),
+        ({"arm": {"power": Power.UNKNOWN}}, silent(), Cause.NEVER_READY, False),
+        ({"arm": {"address": None}}, silent(), Cause.NEVER_READY, True),
+        ({}, silent(), Cause.DEAD, True),
+        ({}, poll(), Cause.DEAD, False),
+        ({"instance": None}, REFUSED, Cause.TEAR_DOWN, False),
+    ],
+)
+async def test_a_delete_is_proved_again(changes: dict[str, Any], report: Poll, cause: Cause, *, allowed: bool) -> None:
+    """Nothing answers; and a time-out proves nothing of a machine that runs, unless the platform did."""
+    stage = exited(**changes).hears("a", report)
+    (outcome,) = await stage.does(Delete("vm-a", cause, ""))
+    assert outcome.done is allowed
+    assert stage.calls == (["delete vm-a"] if allowed else [])
+    assert (stage.ledger.state.last_clean_up_at is not None) is (allowed and cause is not Cause.TEAR_DOWN)
+
+
+@pytest.mark.parametrize(("report", "allowed"), [(poll(drain=True), True), (poll(drain=True, **busy()), False)])
+async def test_without_a_fence_all_terms_are_proved_at_the_delete(report: Poll, *, allowed: bool) -> None:
+    """Where `require_fence` is false."""
+    stage = drained().hears("a", report)
+    (outcome,) = await stage.does(DELETE)
+    assert outcome.done is allowed
+
+
+@pytest.mark.parametrize("action", [DRAIN, UNDRAIN, FENCE])
+async def test_without_an_address_nobody_is_called(action: Action) -> None:
+    """Only what ARM gave in this very tick is ever called."""
+    stage = Stage(bridge("a", arm={"address": None}))
+    assert await refusal_of(stage, action) is Reason.FACTS_CHANGED
+    assert stage.calls == []
+
+
+# ARM's capacity
+
+
+async def test_machines_are_written_down_before_they_are_asked_for() -> None:
+    """One intent each, with ARM's operation once it is known; the hot bridge has its answer."""
+    stage = Stage(bridge("a"))
+    await stage.does(BUY)
+    assert stage.calls == ["capacity 3"]
+    written = [row.value for row in (await stage.store.load("s")).intents.values()]
+    assert [(i.capacity, i.operation, i.epoch) for i in written] == [(3, None, 9)] * 2
+    assert stage["a"].hot_answered
+    assert (stage.ledger.state.last_scale_out_at, stage.ledger.state.blind_bought) == (NOW, False)
+    await stage.ledger.save()
+    assert {row.value.operation for row in (await stage.store.load("s")).intents.values()} == {"op-out"}
+    blind = Stage(bridge("a"), blind_since=NOW)
+    await blind.does(BUY)
+    assert blind.ledger.state.blind_bought
+
+
+@pytest.mark.parametrize(
+    ("error", "open_", "failures", "wait"),
+    [
+        (Throttled("429", 90), 0, 0, timedelta(seconds=90)),
+        (Throttled("429"), 0, 0, timedelta(seconds=60)),
+        (Refused("OperationNotAllowed", "quota"), 0, 1, timedelta(minutes=2)),
+        (StateChanged("412"), 0, 0, None),
+        (TryNextTick("503"), 2, 0, None),
+    ],
+)
+async def test_a_write_that_failed_is_not_waited_for_unless_its_answer_was_lost(
+    error: ScalerError, open_: int, failures: int, wait: timedelta | None
+) -> None:
+    """And the next try waits as ARM said, or as failures in a row ask for."""
+    stage = Stage(bridge("a"))
+    stage.cloud.error = error
+    assert await refusal_of(stage, BUY) is Reason.CALL_FAILED
+    await stage.ledger.save()
+    written = [row.value for row in (await stage.store.load("s")).intents.values()]
+    assert sum(intent.is_open for intent in written) == open_
+    assert stage.ledger.state.boot_failures == failures
+    assert stage.ledger.state.backoff_until == (None if wait is None else NOW + wait)
+    assert not stage["a"].hot_answered
+
+
+async def test_a_capacity_is_repaired_and_an_unknown_scale_set_is_not_written() -> None:
+    """The listed number, as decided."""
+    stage = Stage(bridge("a"))
+    await stage.does(RepairCapacity(1, ""))
+    assert stage.calls == ["capacity 1"]
+    assert await refusal_of(Stage(bridge("a"), scale_set=None), RepairCapacity(1, "")) is Reason.FACTS_CHANGED
+
+
+# The lease, and what stops the rest
+
+
+async def test_no_call_starts_that_the_lease_would_not_outlive() -> None:
+    """Until minus now must be more than the call's time-out and thirty seconds."""
+    stage = ready()
+    stage.lease = replace(stage.lease, until=NOW + timedelta(seconds=45))
+    first, second = await stage.does(DRAIN, SURPLUS)
+    assert first.refusal is not None
+    assert second.refusal is not None
+    assert (first.refusal.reason, second.refusal.reason) == (Reason.LEASE_TOO_SHORT, Reason.STOPPED_EARLIER)
+    assert stage.calls == []
+    stage.lease = replace(stage.lease, until=NOW + timedelta(seconds=45, milliseconds=1))
+    assert (await stage.does(DRAIN))[0].done
+
+
+@pytest.mark.parametrize(
+    ("stage", "action"),
+    [(ready(), DRAIN), (drained(), UNDRAIN), (drained(), FENCE), (exited(), DELETE)],
+    ids=["drain", "un-drain", "fence", "delete"],
+)
+async def test_a_slow_proof_can_use_the_lease_up(stage: Stage, action: Action) -> None:
+    """Every mutating call starts only if the lease outlives it, also after a slow report."""
+    stage.lease = replace(stage.lease, until=NOW + timedelta(seconds=50))
+    stage.bridges.read_takes = timedelta(seconds=10)
+    assert await refusal_of(stage, action) is Reason.LEASE_TOO_SHORT
+    assert stage.calls == []
+
+
+@pytest.mark.parametrize(("error", "stops"), [(Refused("403", "forbidden"), True), (TryNextTick("500"), False)])
+async def test_the_first_permanent_error_stops_the_rest(error: ScalerError, *, stops: bool) -> None:
+    """A person must look; what may be over in the next tick stops nothing."""
+    stage = ready()
+    stage.bridges.error = error
+    _, second = await stage.does(SURPLUS, RepairCapacity(1, ""))
+    assert second.done is not stops
+    failed = [event for event in stage.ledger.events if event.kind is EventKind.ACT_FAILED]
+    assert failed[0].text.startswith("did not drain a (surplus): call_failed: ")
+
+
+async def test_a_table_that_does_not_take_the_intent_ends_the_tick() -> None:
+    """Nothing may be called that was not written."""
+    stage = ready()
+
+    def deny(name: str, **_details: object) -> None:
+        if name == "put_bridges":
+            raise StateChanged("written by another")
+
+    stage.store.tap.before = deny
+    with pytest.raises(StateChanged):
+        await stage.does(DRAIN)
+    assert stage.calls == []
