@@ -239,7 +239,9 @@ class _ShardBuilder:
         cloud = FlexibleScaleSet(self._arm_client(shard.subscription_id), shard.scale_set_id)
         bridges = ColibriClient(self._http, self._clock, port=shard.bridge_port)
         metrics = self._monitor(shard.metrics_endpoint) if shard.metrics_endpoint else None
-        return Shard(shard.name, shard.scale_set_id, shard.policy, Ears(cloud, bridges, metrics))
+        return Shard(
+            shard.name, shard.scale_set_id, shard.policy, Ears(cloud, bridges, metrics), shard.bridge_port
+        )
 
     def _arm_client(self, subscription_id: str) -> Any:
         from compute.pipeline import arm_client

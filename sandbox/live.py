@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -133,10 +134,10 @@ def picture(frame: Frame, lines: Sequence[str]) -> RenderableType:
     )
     return Group(
         head,
-        ProgressBar(total=1.0, completed=frame.elapsed_share),
+        Padding(ProgressBar(total=1.0, completed=frame.elapsed_share), 0),
         _bridges(frame),
         Panel(Text(frame.sentence), title="this tick", title_align="left", border_style="dim"),
-        Text("\n".join(lines), style="dim"),
+        Text("\n".join(lines), style="dim", no_wrap=True, overflow="ellipsis"),
     )
 
 

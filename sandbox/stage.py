@@ -102,6 +102,7 @@ async def _world(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[dict[
         "sandbox.faces.server",
         "--config",
         str(file),
+        "--leashed",
         stdin=asyncio.subprocess.PIPE,  # it ends when this pipe does, even if we are killed
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,

@@ -17,7 +17,7 @@ from scaler.tick import Engine
 
 EVENTS_SHOWN = 20
 DECISIONS_SHOWN = 5
-_UNDRAIN_BY_HAND = "curl -X POST http://{address}:8080/colibri/drain/disable"
+_UNDRAIN_BY_HAND = "curl -X POST http://{address}:{port}/colibri/drain/disable"
 
 
 async def status(engine: Engine) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def status_of_invalid(faults: Sequence[str], at: datetime) -> dict[str, Any]:
         "configuration": {"valid": False, "faults": list(faults)},
         "note": "Nothing is changed anywhere until every fault is mended. Bridges that an earlier run left "
         "drained stay drained; the table `bridges` names them (phase draining), and "
-        + _UNDRAIN_BY_HAND.format(address="<address>")
+        + _UNDRAIN_BY_HAND.format(address="<address>", port="<port>")
         + " takes a drain back.",
         "shards": [],
     }
@@ -65,7 +65,7 @@ async def _shard_status(engine: Engine, name: str) -> dict[str, Any]:
         "alerts": _since(state.alerts) if state else [],
         "refusals": _since(state.standing) if state else [],
         "bridges": [_bridge_row(memory) for memory in _by_age(rows)],
-        "left_drained": _left_drained(rows, dry_run=engine.dry_run),
+        "left_drained": _left_drained(rows, engine.shards[name].bridge_port) if engine.dry_run else [],
         "decisions": [
             {key: record.get(key) for key in ("at", "epoch", "dry_run", "sentence")} for record in decisions
         ],
@@ -97,12 +97,13 @@ def _bridge_row(memory: BridgeMemory) -> dict[str, Any]:
     }
 
 
-def _left_drained(rows: ShardRows, *, dry_run: bool) -> list[dict[str, str]]:
+def _left_drained(rows: ShardRows, port: int) -> list[dict[str, str]]:
     """In dry run nothing takes our own drains back: name each with the command that does."""
-    if not dry_run:
-        return []
     return [
-        {"name": row.value.name, "command": _UNDRAIN_BY_HAND.format(address=row.value.address or "<address>")}
+        {
+            "name": row.value.name,
+            "command": _UNDRAIN_BY_HAND.format(address=row.value.address or "<address>", port=port),
+        }
         for row in rows.bridges.values()
         if is_our_drain_row(row.value)
     ]

@@ -78,7 +78,9 @@ def want(fleet: Fleet, state: ShardMemory) -> Want:
     by_load = demand.bridges_for(fleet.demand_out, policy.scale_out_pressure)
     votes = [
         Vote(
-            "demand", f"{by_load}", f"demand {fleet.demand_out:.2f} at {policy.scale_out_pressure:g} a bridge"
+            "demand",
+            f"{by_load}",
+            f"the load of {fleet.demand_out:.2f} full bridges, {policy.scale_out_pressure:g} on each",
         )
     ]
     wanted = by_load

@@ -58,6 +58,8 @@ class Shard:
     scale_set_id: str
     policy: ScalingPolicy
     ears: Ears
+    bridge_port: int = 8080
+    """Only to print a command that works; the ears have it already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -157,11 +159,25 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def _serve(config: dict[str, Any]) -> None:
+def _when_parent_ends(stop: Callable[[], object]) -> None:
+    """Call `stop` once standard input closes: a parent that is killed cannot say so in another way."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        stop()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+async def _serve(config: dict[str, Any], *, leashed: bool) -> None:
     options = Options(**config.pop("options", {}))
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    if leashed:
+        _when_parent_ends(lambda: loop.call_soon_threadsafe(stop.set))
     async with faces(world_of(config), options) as served:
         ready = {"control_url": served.control_url, "env": served.env}
         sys.stdout.write(orjson.dumps(ready).decode() + "\n")
@@ -173,8 +189,10 @@ def main() -> None:
     """Serve the world of a configuration file until a signal ends it."""
     parser = argparse.ArgumentParser(description="Serve a simulated world over its real protocols.")
     parser.add_argument("--config", type=Path, required=True, help="JSON, see sandbox.faces.world_file")
-    config: Path = parser.parse_args().config
-    asyncio.run(_serve(orjson.loads(config.read_bytes())))
+    parser.add_argument("--leashed", action="store_true", help="also end when standard input closes")
+    given = parser.parse_args()
+    config: Path = given.config
+    asyncio.run(_serve(orjson.loads(config.read_bytes()), leashed=given.leashed))
 
 
 if __name__ == "__main__":

@@ -228,7 +228,9 @@ def test_idle_machine_is_deleted_without_a_cut() -> None:
     life = next(life for life in world.history.lives if life.vm_id == idle.vm_id)
     assert not world.history.cuts
     assert life.gone_at is not None
-    assert world.truth()["bridge_hours"] == pytest.approx(life.hours(world.config.start, world.now) + 3660 / 3600, abs=0.01)
+    assert world.truth()["bridge_hours"] == pytest.approx(
+        life.hours(world.config.start, world.now) + 3660 / 3600, abs=0.01
+    )
 
 
 def test_monitor_lags_and_knows_only_running_machines() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from scaler.act import Hands
 from scaler.decision import Action
 from scaler.explain import Outcome
 from scaler.ledger import Ledger
-from scaler.model import Bridge, BridgeMemory, Instance, PlatformLoad, Poll, ScaleSet
+from scaler.model import Bridge, BridgeMemory, Instance, PlatformLoad, Poll, Reach, ScaleSet
 from scaler.policy import ScalingPolicy
 from scaler.ports import Lease, Operation, ShardRows, Stored, Target
 from sandbox.memory_store import MemoryStore
@@ -39,6 +39,8 @@ class FakeBridges:
     calls: list[str] = field(default_factory=list)
     asked: list[Target] = field(default_factory=list)
     read_takes: timedelta = timedelta(0)
+    started: datetime | None = NOW - timedelta(hours=2)
+    """Start of the process in every answer that does not name another."""
     clock: FakeClock = field(default_factory=FakeClock)
 
     async def poll(self, targets: Sequence[Target]) -> Mapping[str, Poll]:
@@ -50,7 +52,9 @@ class FakeBridges:
         """Answer one; may take its time."""
         self.clock.at += self.read_takes
         answers = self.reads.get(target.vm_id, [poll()])
-        return answers.pop(0) if len(answers) > 1 else answers[0]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        untold = answer.reach is Reach.ANSWERED and answer.process_started_at is None
+        return replace(answer, process_started_at=self.started) if untold else answer
 
     async def set_drain(self, target: Target, *, on: bool) -> None:
         """Note the command."""

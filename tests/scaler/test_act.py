@@ -130,7 +130,9 @@ async def test_counters_that_fell_are_another_process() -> None:
     """Where no start time is told."""
     known = {"process_started_at": None}
     remembered = bridge("a", remembered=known).memory
-    stage = Stage(bridge("a", remembered={**known, "totals": replace(remembered.totals, conferences_created=6)}))
+    stage = Stage(
+        bridge("a", remembered={**known, "totals": replace(remembered.totals, conferences_created=6)})
+    )
     assert await refusal_of(stage, DRAIN) is Reason.NOT_THE_SAME_BRIDGE
 
 
@@ -204,7 +206,17 @@ async def test_a_fence_is_written_and_done() -> None:
         poll(drain=True, health_ok=False),
         silent(),
     ],
-    ids=["undrained", "unknown drain", "busy", "unknown", "came and went", "no counter", "no MUC", "unhealthy", "silent"],
+    ids=[
+        "undrained",
+        "unknown drain",
+        "busy",
+        "unknown",
+        "came and went",
+        "no counter",
+        "no MUC",
+        "unhealthy",
+        "silent",
+    ],
 )
 async def test_a_fence_is_proved_again(report: Poll) -> None:
     """Drained, empty, nothing created since, serving: else nothing is written or called."""
@@ -247,7 +259,11 @@ async def test_a_delete_is_written_done_and_followed() -> None:
     assert stage.calls == ["delete vm-a"]
     written = await stage.written("a")
     assert written is not None
-    assert (written.phase, written.delete_attempts, written.delete_not_before) == (Phase.DELETING, 1, NOW + 2 * MINUTE)
+    assert (written.phase, written.delete_attempts, written.delete_not_before) == (
+        Phase.DELETING,
+        1,
+        NOW + 2 * MINUTE,
+    )
     assert (written.operation, stage["a"].operation) == (None, "op-delete")
     assert stage.ledger.state.last_clean_up_at is None
 
@@ -267,7 +283,9 @@ async def test_a_delete_is_written_done_and_followed() -> None:
         ({"instance": None}, REFUSED, Cause.TEAR_DOWN, False),
     ],
 )
-async def test_a_delete_is_proved_again(changes: dict[str, Any], report: Poll, cause: Cause, *, allowed: bool) -> None:
+async def test_a_delete_is_proved_again(
+    changes: dict[str, Any], report: Poll, cause: Cause, *, allowed: bool
+) -> None:
     """Nothing answers; and a time-out proves nothing of a machine that runs, unless the platform did."""
     stage = exited(**changes).hears("a", report)
     (outcome,) = await stage.does(Delete("vm-a", cause, ""))
@@ -276,7 +294,9 @@ async def test_a_delete_is_proved_again(changes: dict[str, Any], report: Poll, c
     assert (stage.ledger.state.last_clean_up_at is not None) is (allowed and cause is not Cause.TEAR_DOWN)
 
 
-@pytest.mark.parametrize(("report", "allowed"), [(poll(drain=True), True), (poll(drain=True, **busy()), False)])
+@pytest.mark.parametrize(
+    ("report", "allowed"), [(poll(drain=True), True), (poll(drain=True, **busy()), False)]
+)
 async def test_without_a_fence_all_terms_are_proved_at_the_delete(report: Poll, *, allowed: bool) -> None:
     """Where `require_fence` is false."""
     stage = drained().hears("a", report)
@@ -373,7 +393,9 @@ async def test_a_slow_proof_can_use_the_lease_up(stage: Stage, action: Action) -
     assert stage.calls == []
 
 
-@pytest.mark.parametrize(("error", "stops"), [(Refused("403", "forbidden"), True), (TryNextTick("500"), False)])
+@pytest.mark.parametrize(
+    ("error", "stops"), [(Refused("403", "forbidden"), True), (TryNextTick("500"), False)]
+)
 async def test_the_first_permanent_error_stops_the_rest(error: ScalerError, *, stops: bool) -> None:
     """A person must look; what may be over in the next tick stops nothing."""
     stage = ready()

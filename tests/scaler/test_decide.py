@@ -123,7 +123,9 @@ def test_an_alert_is_said_when_it_opens_and_when_it_is_over() -> None:
     assert [e for e in lasting.events if "sick" in e.text] == []
     assert lasting.memory.alerts == {"sick:a": NOW - HOUR}
     over = decided(bridge("a"), bridge("b"), alerts={"sick:a": NOW - HOUR})
-    assert [(e.kind, e.subject, e.text) for e in over.events] == [(EventKind.ALERT_CLOSED, "a", "sick is over")]
+    assert [(e.kind, e.subject, e.text) for e in over.events] == [
+        (EventKind.ALERT_CLOSED, "a", "sick is over")
+    ]
     assert over.memory.alerts == {}
 
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from scaler.lifecycle import TABLE, IllegalMove, Move, after, moved
+from scaler.lifecycle import TABLE, IllegalMove, Move, after, delete_retry, moved
 from scaler.model import Phase, Purpose
 from tests.scaler.builders import MINUTE, NOW, draining, found_empty, memory
 
@@ -24,10 +24,12 @@ draining  fence           fenced
 draining  delete          deleting
 draining  not_listed      gone
 fenced    fence_failed    draining
+fenced    still_failed    failed
 fenced    new_process     ready
 fenced    delete          deleting
 fenced    not_listed      gone
 deleting  delete          deleting
+deleting  new_process     ready
 deleting  not_listed      gone
 failed    joined          ready
 failed    fence           fenced
@@ -54,13 +56,17 @@ def test_the_table_has_no_other_rows() -> None:
     assert TABLE == MOVES
 
 
-def test_nothing_but_a_delete_leads_to_deleting_and_nothing_leads_back_from_it() -> None:
-    """Only ARM's list ends it."""
+def test_nothing_but_a_delete_leads_to_deleting_and_only_a_new_process_leads_back() -> None:
+    """Else only ARM's list ends it."""
     assert {move for (_, move), then in TABLE.items() if then is Phase.DELETING} == {Move.DELETE}
-    assert {then for (before, _), then in TABLE.items() if before is Phase.DELETING} == {
-        Phase.DELETING,
-        Phase.GONE,
-    }
+    back = {move for (before, move), then in TABLE.items() if before is Phase.DELETING and then is not before}
+    assert back == {Move.NEW_PROCESS, Move.NOT_LISTED}
+
+
+@pytest.mark.parametrize(("attempts", "minutes"), [(0, 2), (1, 2), (2, 5), (3, 15), (9, 15)])
+def test_a_failed_delete_waits_longer_each_time(attempts: int, minutes: int) -> None:
+    """2, 5, then 15 minutes."""
+    assert delete_retry(attempts) == minutes * MINUTE
 
 
 def test_a_move_begins_a_phase_and_staying_keeps_its_beginning() -> None:

@@ -597,7 +597,8 @@ def test_polls_within_the_settle_time_prove_nothing() -> None:
         "no counter",
         "cut off",
         "MUC unknown",
-        "undrained"],
+        "undrained",
+    ],
 )
 def test_anything_between_starts_the_proof_over(between: Poll) -> None:
     """A conference that came and went shows only in the counter; unless drained by itself it is not settled."""

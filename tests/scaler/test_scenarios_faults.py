@@ -49,6 +49,7 @@ from tests.scaler.worlds import (
     phases,
     run,
     state,
+    until_drained,
     world_of,
 )
 
@@ -276,9 +277,9 @@ async def test_s37_a_machine_that_joins_just_after_its_deadline_is_kept(late: in
 async def test_s38_a_bridge_that_comes_back_from_its_fence_is_ready() -> None:
     """A new process answers: nothing is deleted, and every term is proved anew."""
     it = install()
-    oldest = machines(it)[0]
-    while "shut_down" not in mutations(it):
-        await run(it, 1)
+    oldest = await until_drained(it)
+    await run(it, 2)
+    assert "shut_down" in mutations(it)
     assert oldest.bridge is not None
     oldest.bridge.crash(back_after_s=20)
     await run(it, 5)
@@ -376,8 +377,7 @@ async def test_s42_a_dry_run_of_a_failing_scale_out_writes_no_intent() -> None:
 async def test_s42_a_dry_run_names_what_a_live_run_left_drained() -> None:
     """It takes nothing back and goes no further; live again, the step is finished."""
     live = install()
-    while (await phases(live))[:1] != [Phase.DRAINING]:
-        await run(live, 1)
+    await until_drained(live)
     dry = install(store=live.store, world=live.world, dry_run=True)
     await run(dry, 20)
     assert mutations(dry) == []
@@ -401,8 +401,8 @@ async def test_s43_an_address_that_passed_to_another_machine_is_refused() -> Non
             first.address, second.address = second.address, first.address
 
     it.engine.shards["jvb-a"].ears.bridges.tap.before = swap  # type: ignore[attr-defined]
-    while not swapped:
-        await run(it, 1)
+    await run(it, 11)
+    assert swapped
     refused: list[Mapping[str, Any]] = [a for a in (await latest(it))["actions"] if not a["done"]]
     assert [a["refused"] for a in refused] == [Reason.NOT_THE_SAME_BRIDGE]
     assert mutations(it) == []

@@ -121,7 +121,9 @@ LATE = 15 * MINUTE + SECOND
         (draining(since=23 * HOUR), busy(), None),
     ],
 )
-def test_alerts_of_a_bridge(remembered: dict[str, Any], changes: dict[str, Any], expected: str | None) -> None:
+def test_alerts_of_a_bridge(
+    remembered: dict[str, Any], changes: dict[str, Any], expected: str | None
+) -> None:
     """Each has its patience."""
     found = kinds(bridge("a", 99 * HOUR, remembered=remembered, **changes), bridge("b"))
     assert found == ([expected] if expected else [])
@@ -130,7 +132,11 @@ def test_alerts_of_a_bridge(remembered: dict[str, Any], changes: dict[str, Any],
 @pytest.mark.parametrize(
     ("intents", "failed", "why"),
     [
-        ([intent(1, error="old", ended_at=NOW - HOUR), intent(2, error="AllocationFailed", ended_at=NOW)], [], "AllocationFailed"),
+        (
+            [intent(1, error="old", ended_at=NOW - HOUR), intent(2, error="AllocationFailed", ended_at=NOW)],
+            [],
+            "AllocationFailed",
+        ),
         ([intent(1, error="not ended")], [], "not ended"),
         ([], [{"failure": "port refused"}], "port refused"),
         ([], [{"failure": None}], "it never joined"),
@@ -140,7 +146,9 @@ def test_failed_creations_are_told_with_the_newest_reason(
     intents: list[Any], failed: list[dict[str, Any]], why: str
 ) -> None:
     """ARM's words, else the machine's, else that it never joined."""
-    machines = [unheard("x", remembered={"phase": Phase.FAILED, "asked_by": "i", **known}) for known in failed]
+    machines = [
+        unheard("x", remembered={"phase": Phase.FAILED, "asked_by": "i", **known}) for known in failed
+    ]
     decision = decided(bridge("a"), *machines, intents=intents, boot_failures=2)
     (text,) = [alert.text for alert in decision.alerts if alert.kind == "boot_failures"]
     assert text == f"2 creations failed in a row, the last one: {why}"

@@ -149,3 +149,17 @@ async def latest(it: InProcess, shard: str = SHARD) -> dict[str, Any]:
     """The newest decision record."""
     (record,) = await it.store.decisions(shard, it.world.now, 1)
     return dict(record)
+
+
+async def until_drained(it: InProcess) -> SimVm:
+    """Tick until the oldest machine is asked to drain; return it."""
+    oldest = machines(it)[0]
+    for _ in range(60):
+        await run(it, 1)
+        if any(call.name == "set_drain" for call in _bridge_journal(it)):
+            return oldest
+    raise AssertionError("nothing was drained in an hour")
+
+
+def _bridge_journal(it: InProcess) -> list[Any]:
+    return [call for shard in it.engine.shards.values() for call in shard.ears.bridges.journal]  # type: ignore[attr-defined]
