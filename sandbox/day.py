@@ -23,6 +23,7 @@ from rich.console import Console
 
 from sandbox.live import Frame, Screen, summary
 from sandbox.stage import Stage, stage
+from sandbox.tally import count
 
 START = datetime(2026, 3, 4, tzinfo=UTC)
 """A Wednesday: the busiest day of an office week."""
@@ -48,29 +49,6 @@ class TickLog(logging.Handler):
         """Return the lines since the last call."""
         taken, self.ticks = self.ticks, []
         return taken
-
-
-def tally(line: logging.LogRecord, counts: Counter[str]) -> bool:
-    """Count what one tick did; say whether it did, or failed to do, anything."""
-    actions: Sequence[Mapping[str, Any]] = line.__dict__["actions"]
-    counts["ticks"] += 1
-    for action in actions:
-        if action["done"]:
-            count_action(action, counts)
-    return bool(actions)
-
-
-def count_action(action: Mapping[str, Any], counts: Counter[str]) -> None:
-    """Add one action that was done to the summary's figures."""
-    match action["do"]:
-        case "scale_out":
-            counts["scaled_out"] += action["count"]
-        case "drain":
-            counts["drained"] += 1
-        case "undrain" if not action.get("initial"):
-            counts["undrained"] += 1
-        case "delete" if action["cause"] == "tear_down":
-            counts["torn_down"] += 1
 
 
 async def run(seed: int, hours: float, screen: Screen) -> int:
@@ -99,8 +77,9 @@ async def _play(set_up: Stage, seed: int, hours: float, screen: Screen) -> int:
             world = await set_up.advance(now)
             await function_app.tick(timers.TimerRequest(past_due=False))
             for line in lines.take():
-                acted = tally(line, counts)
                 totals = line.__dict__
+                count(totals["actions"], counts)
+                acted = bool(totals["actions"])
                 peak = max(peak, totals["listed"])
                 rows = await _rows(function_app, world)
                 screen.show(

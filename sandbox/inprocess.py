@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from compute.sizes import size_of
 from sandbox.memory_store import MemoryStore
 from sandbox.ports import WorldBridges, WorldClock, WorldCloud, WorldMetrics
+from sandbox.tally import count
 from sandbox.tap import Hook
 from sandbox.workload import Workload
 from sandbox.world import BootModel, Prestarted, ScaleSetSpec, World, WorldConfig
@@ -64,25 +63,8 @@ class InProcess:
         for _ in range(minutes):
             self.world.advance(60)
             for report in await self.tick():
-                count_actions(report.record, tally)
+                count(report.record["actions"] if report.record else (), tally)
         return tally
-
-
-def count_actions(record: Mapping[str, Any] | None, tally: Counter[str]) -> None:
-    """Add what one decision record did to the summary's figures."""
-    tally["ticks"] += 1
-    for action in record["actions"] if record else ():
-        if not action["done"]:
-            continue
-        match action["do"]:
-            case "scale_out":
-                tally["scaled_out"] += action["count"]
-            case "drain":
-                tally["drained"] += 1
-            case "undrain" if not action.get("initial"):
-                tally["undrained"] += 1
-            case "delete":
-                tally["torn_down"] += action["cause"] == "tear_down"
 
 
 def in_process(

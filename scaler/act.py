@@ -130,6 +130,7 @@ class CallFailed(ScalerError):
 
 
 def _check_lease(hands: Hands) -> None:
+    """Before the proof, so as not to begin in vain, and behind it: a slow report uses the lease up."""
     left = hands.lease.until - hands.clock.now()
     if left <= CALL_TIMEOUT + LEASE_MARGIN:
         raise LeaseTooShort(f"the lease ends in {left.total_seconds():.0f} s")
@@ -160,6 +161,7 @@ async def _do(action: Action, hands: Hands, ledger: Ledger) -> None:
 async def _undrain(action: Undrain, hands: Hands, ledger: Ledger) -> None:
     memory, now = ledger.bridge(action.vm_id), hands.clock.now()
     await _same_bridge(hands, memory, start_must_be_told=False)
+    _check_lease(hands)
     if memory.ever_ready:
         await ledger.intend_state(replace(ledger.state, last_undrain_at=now))
     await ledger.intend(
@@ -175,10 +177,11 @@ async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
     report = await _same_bridge(hands, memory)
     if memory.phase is Phase.READY:
         _prove(_serving(report), "it does not answer as a bridge that serves")
-        _prove(report.drain is False, "somebody else drained it meanwhile, or it is not known")
+        _prove(_told_drain(report) is False, "somebody else drained it meanwhile, or it is not known")
     if action.purpose is Purpose.TEAR_DOWN and memory.phase is Phase.READY:
         _prove(_empty(report), "a call came meanwhile")
         _prove_age(hands, memory, report)
+    _check_lease(hands)
     draining = moved(
         memory,
         Move.DRAIN,
@@ -209,6 +212,7 @@ async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
     memory, now = ledger.bridge(action.vm_id), hands.clock.now()
     report = await _same_bridge(hands, memory)
     _prove_empty_and_drained(hands, memory, report, joined=not action.never_ready)
+    _check_lease(hands)
     fenced = moved(
         memory,
         Move.FENCE,
@@ -236,6 +240,7 @@ async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:
     await _prove_gone(action, hands, bridge, memory)
     if bridge.instance is None:
         raise FactsChanged("ARM no longer lists it")
+    _check_lease(hands)
     attempts = memory.delete_attempts + 1
     deleting = moved(
         memory,
@@ -324,6 +329,13 @@ def _serving(report: Poll) -> bool:
         and not stats.graceful_shutdown
         and not stats.shutting_down
     )
+
+
+def _told_drain(report: Poll) -> bool | None:
+    """Where the drain endpoint itself fails, the statistics tell: its failure must come to light."""
+    if report.drain is None and report.stats is not None:
+        return report.stats.drain
+    return report.drain
 
 
 def _empty(report: Poll) -> bool:
