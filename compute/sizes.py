@@ -15,21 +15,17 @@ class VmSize:
     """Expected bandwidth of all NICs together, in Mbit/s. Azure meters only what is sent."""
 
 
-# Read from the size pages of learn.microsoft.com, November 2026. Only sizes whose figures were
+# From the size pages of learn.microsoft.com as of November 2026. Only sizes whose figures were
 # looked up stand here; for any other the operator names `nic_mbps` in the policy.
 _SIZES: Final[dict[str, VmSize]] = {
     "standard_f2s_v2": VmSize(2, 5_000),
     "standard_f4s_v2": VmSize(4, 10_000),
     "standard_f8s_v2": VmSize(8, 12_500),
     "standard_f16s_v2": VmSize(16, 12_500),
-    "standard_d2s_v5": VmSize(2, 12_500),
     "standard_d4s_v5": VmSize(4, 12_500),
     "standard_d8s_v5": VmSize(8, 12_500),
-    "standard_d16s_v5": VmSize(16, 12_500),
-    "standard_d2as_v5": VmSize(2, 12_500),
     "standard_d4as_v5": VmSize(4, 12_500),
     "standard_d8as_v5": VmSize(8, 12_500),
-    "standard_d16as_v5": VmSize(16, 12_500),
 }
 
 

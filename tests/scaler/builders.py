@@ -328,12 +328,12 @@ class Shard:
         open_intents = sum(i.is_open for i in self.intents)
         size = len(polls) + open_intents if capacity is None else capacity
         heard_now = Heard(scale_set(size), tuple(polls), said, platform or {})
-        self.snapshot, gone, events = reflect(
+        self.snapshot, absent, events = reflect(
             "s", heard_now, self.state, self.memories, self.intents, self.policy, self.now, 1, OWNER
         )
         decision = decide(self.snapshot, self.policy)
-        left = {each.vm_id for each in gone}
-        self.memories = {vm_id: m for vm_id, m in decision.bridges.items() if vm_id not in left}
+        unlisted = {each.vm_id: each for each in absent if each.phase is not Phase.GONE}
+        self.memories = {**decision.bridges, **unlisted}
         self.state, self.intents = decision.memory, self.snapshot.intents
         self.events = [*events, *decision.events]
         return decision

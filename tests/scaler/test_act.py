@@ -22,7 +22,7 @@ from scaler.decision import (
     Undrain,
 )
 from scaler.errors import Refused, ScalerError, StateChanged, Throttled, TryNextTick
-from scaler.model import Phase, Poll, Power, Purpose, Reach
+from scaler.model import Phase, Poll, Power, ProcessTotals, Purpose, Reach
 from tests.scaler.builders import (
     HOUR,
     MINUTE,
@@ -129,10 +129,7 @@ async def test_a_drain_is_proved_again(report: Poll, reason: Reason | None) -> N
 async def test_counters_that_fell_are_another_process() -> None:
     """Where no start time is told."""
     known = {"process_started_at": None}
-    remembered = bridge("a", remembered=known).memory
-    stage = Stage(
-        bridge("a", remembered={**known, "totals": replace(remembered.totals, conferences_created=6)})
-    )
+    stage = Stage(bridge("a", remembered={**known, "totals": ProcessTotals(conferences_created=6)}))
     assert await refusal_of(stage, DRAIN) is Reason.NOT_THE_SAME_BRIDGE
 
 
@@ -165,8 +162,9 @@ async def test_an_undrain_is_written_done_and_counts() -> None:
     assert (written.wanted_drain, written.drained_at) == (False, None)
     assert stage.ledger.state.last_undrain_at == NOW
     assert stage["a"].hot_answered
-    stage = drained()
+    stage = Stage(bridge("a", remembered={"phase": Phase.BOOTING})).hears("a", poll(drain=True))
     await stage.does(replace(UNDRAIN, initial=True))
+    assert stage.calls == ["undrain vm-a"]
     assert stage.ledger.state.last_undrain_at is None
 
 
@@ -228,7 +226,7 @@ async def test_a_fence_is_proved_again(report: Poll) -> None:
 
 async def test_a_machine_that_never_joined_is_fenced_without_having_served() -> None:
     """It need not be in a MUC, nor old; the clean-up is counted."""
-    outside = {"phase": Phase.FAILED, **found_empty()}
+    outside = {"phase": Phase.FAILED, "process_started_at": None, **found_empty()}
     stage = Stage(bridge("a", MINUTE, remembered=outside)).hears("a", poll(drain=True, mucs_joined=0))
     await stage.does(Fence("vm-a", "", never_ready=True))
     assert stage.calls == ["fence vm-a"]
@@ -277,7 +275,8 @@ async def test_a_delete_is_written_done_and_followed() -> None:
         ({}, silent(reach=Reach.BROKEN), Cause.TEAR_DOWN, False),
         ({"arm": {"power": Power.STOPPED}}, silent(), Cause.NEVER_READY, True),
         ({"arm": {"power": Power.UNKNOWN}}, silent(), Cause.NEVER_READY, False),
-        ({"arm": {"address": None}}, silent(), Cause.NEVER_READY, True),
+        ({"arm": {"address": None}}, silent(), Cause.NEVER_READY, False),
+        ({"arm": {"address": None, "power": Power.STOPPED}}, silent(), Cause.NEVER_READY, True),
         ({}, silent(), Cause.DEAD, True),
         ({}, poll(), Cause.DEAD, False),
         ({"instance": None}, REFUSED, Cause.TEAR_DOWN, False),
@@ -353,7 +352,7 @@ async def test_a_write_that_failed_is_not_waited_for_unless_its_answer_was_lost(
     assert sum(intent.is_open for intent in written) == open_
     assert stage.ledger.state.boot_failures == failures
     assert stage.ledger.state.backoff_until == (None if wait is None else NOW + wait)
-    assert not stage["a"].hot_answered
+    assert stage["a"].hot_answered is (open_ > 0)
 
 
 async def test_a_capacity_is_repaired_and_an_unknown_scale_set_is_not_written() -> None:
@@ -393,17 +392,55 @@ async def test_a_slow_proof_can_use_the_lease_up(stage: Stage, action: Action) -
     assert stage.calls == []
 
 
-@pytest.mark.parametrize(
-    ("error", "stops"), [(Refused("403", "forbidden"), True), (TryNextTick("500"), False)]
-)
-async def test_the_first_permanent_error_stops_the_rest(error: ScalerError, *, stops: bool) -> None:
-    """A person must look; what may be over in the next tick stops nothing."""
+@pytest.mark.parametrize("error", [Refused("404", "no drain API"), TryNextTick("500")])
+async def test_what_one_bridge_refuses_stops_no_other_step(error: ScalerError) -> None:
+    """It is said; a refused drain leaves the bridge as it was, a lost answer leaves the intent."""
     stage = ready()
     stage.bridges.error = error
-    _, second = await stage.does(SURPLUS, RepairCapacity(1, ""))
-    assert second.done is not stops
+    first, second = await stage.does(SURPLUS, RepairCapacity(1, ""))
+    assert (first.done, second.done) == (False, True)
     failed = [event for event in stage.ledger.events if event.kind is EventKind.ACT_FAILED]
     assert failed[0].text.startswith("did not drain a (surplus): call_failed: ")
+    if isinstance(error, Refused):
+        assert (stage["a"].phase, stage["a"].failure) == (Phase.READY, "404: no drain API")
+    else:
+        assert (stage["a"].phase, stage["a"].wanted_drain) == (Phase.DRAINING, True)
+
+
+@pytest.mark.parametrize("error", [Refused("AuthorizationFailed", "x"), TryNextTick("503"), StateChanged("412")])
+async def test_the_first_error_of_arm_stops_the_rest(error: ScalerError) -> None:
+    """What it did not take, or may have taken, must be read again before anything else is changed."""
+    stage = ready()
+    stage.cloud.error = error
+    _, second = await stage.does(RepairCapacity(1, ""), SURPLUS)
+    assert second.refusal is not None
+    assert second.refusal.reason is Reason.STOPPED_EARLIER
+    assert stage.bridges.calls == []
+
+
+async def test_a_start_time_that_is_not_told_now_is_waited_for() -> None:
+    """Unknown is not the same; only taking a drain back, which harms nobody, does without."""
+    for stage, action in ((ready(), DRAIN), (drained(), FENCE)):
+        stage.bridges.started = None
+        stage.hears("a", poll(drain=stage["a"].phase is Phase.DRAINING))
+        assert await refusal_of(stage, action) is Reason.FACTS_CHANGED
+        assert stage.calls == []
+    back = drained()
+    back.bridges.started = None
+    assert (await back.does(UNDRAIN))[0].done
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "statistics", "done"),
+    [(False, False, True), (True, False, False), (None, False, True), (None, True, False), (None, None, False)],
+)
+async def test_what_somebody_else_drained_meanwhile_is_left_alone(
+    *, endpoint: bool | None, statistics: bool | None, done: bool
+) -> None:
+    """Its drain endpoint tells, or the statistics where that fails; unknown is not undrained."""
+    report = poll(drain=statistics)
+    (outcome,) = await ready().hears("a", replace(report, drain=endpoint), poll(drain=True)).does(DRAIN)
+    assert outcome.done is done
 
 
 async def test_a_table_that_does_not_take_the_intent_ends_the_tick() -> None:

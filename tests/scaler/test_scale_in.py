@@ -213,7 +213,7 @@ def test_a_drain_that_is_not_shown_is_asked_for_again() -> None:
             ),
             Reason.RETRY_LATER,
         ),
-        (bridge("a", remembered={"phase": Phase.DELETING, "phase_since": NOW - HOUR}), Reason.FACTS_CHANGED),
+        (bridge("a", remembered={**EXITED, "phase": Phase.DELETING, "phase_since": NOW - HOUR}), Reason.AWAITING_EXIT),
     ],
 )
 def test_what_keeps_a_leaving_machine_from_being_deleted(leaving: Bridge, reason: Reason) -> None:
@@ -253,8 +253,9 @@ def test_one_machine_is_deleted_at_a_time() -> None:
 @pytest.mark.parametrize(("ready", "cause"), [(True, "tear_down"), (False, "never_ready")])
 def test_a_delete_that_failed_or_was_lost_is_asked_for_again(*, ready: bool, cause: str) -> None:
     """When its time has come."""
-    told = {"phase": Phase.DELETING, "phase_since": NOW - HOUR, "delete_not_before": NOW, "ever_ready": ready}
-    (again,) = decided(unheard("a", remembered=told), bridge("b")).actions
+    told = {**EXITED, "phase": Phase.DELETING, "phase_since": NOW - HOUR, "delete_not_before": NOW}
+    gone = unheard("a", reach=Reach.REFUSED, remembered={**told, "ever_ready": ready})
+    (again,) = decided(gone, bridge("b")).actions
     assert isinstance(again, Delete)
     assert again.cause == cause
 

@@ -68,7 +68,7 @@ def test_blindness_lasts_until_three_clear_ticks_in_a_row() -> None:
 
 def test_capacity_is_compared_with_what_is_listed_and_asked_for() -> None:
     """Without what is being deleted; while something is deleted ARM may be between two states."""
-    going = bridge("c", remembered={"phase": Phase.DELETING})
+    going = bridge("c", arm={"provisioning": "Deleting"}, remembered={"phase": Phase.DELETING})
     view = fleet(bridge("a"), bridge("b"), going, intents=[intent()])
     assert expected_capacity(view) == 3
     assert not capacity_disagrees(view)
@@ -157,7 +157,7 @@ def test_failed_creations_are_told_with_the_newest_reason(
 def test_alerts_give_the_figures_and_the_command() -> None:
     """What a person needs to act."""
     told = {a.kind: a.text for a in decided(bridge("b"), unheard("a", remembered=SICK)).alerts}
-    assert "jvb-autoscaler replace a" in told["sick"]
+    assert "az vm delete --yes --ids /vm/a" in told["sick"]
     stuck = bridge("a", 99 * HOUR, remembered=draining(since=timedelta(hours=30)), **busy(2))
     told = {a.kind: a.text for a in decided(stuck, bridge("b")).alerts}
     assert told["stuck_drain"] == "drains for 30 h, 2 conferences left"
