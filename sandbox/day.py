@@ -22,6 +22,7 @@ import orjson
 from rich.console import Console
 
 from sandbox.live import Frame, Screen, summary
+from sandbox.loopback import moving, only_one_loopback
 from sandbox.stage import Stage, stage
 from sandbox.tally import count
 
@@ -64,6 +65,10 @@ async def _play(set_up: Stage, seed: int, hours: float, screen: Screen) -> int:
     import wiring
 
     os.environ.update(set_up.env)
+    if only_one_loopback():
+        import colibri.client
+
+        colibri.client.colibri_http_client = moving(colibri.client.colibri_http_client)
     wiring.factory = partial(wiring.engine, clock=set_up.clock)
     lines, counts, peak = TickLog(), Counter[str](), 1
     log = logging.getLogger("jvb_autoscaler")

@@ -19,6 +19,7 @@ import orjson
 
 from sandbox.azurite import azurite
 from sandbox.inprocess import scale_set_id
+from sandbox.loopback import only_one_loopback
 
 SHARD = "main"
 MAX_BRIDGES = 15
@@ -87,6 +88,7 @@ def _day(seed: int, start: datetime) -> dict[str, Any]:
         "seed": seed,
         "start": start.isoformat(),
         "workload": {"name": "office"},
+        "options": {"one_loopback": only_one_loopback()},
         "scale_sets": [{"scale_set_id": scale_set_id("jvb-a"), "capacity": 2, "prestarted": [540, 480]}],
     }
 

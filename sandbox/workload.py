@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from math import log
 from random import Random
@@ -17,8 +17,21 @@ HOURLY_STARTS = (
 
 WEEKDAY_SHARE = (0.9, 1.0, 1.05, 1.0, 0.8, 0.05, 0.04)
 
+SCHOOL_STARTS = (*(0.0,) * 7, 0.02, 0.45, 0.65, 0.85, 1.00, 0.75, 0.40, 0.20, 0.05, *(0.0,) * 8)
+"""The bell at eight brings a third of the peak at once; the most lessons run before noon."""
+SCHOOL_WEEK = (1.0, 1.0, 1.0, 1.0, 0.9, 0.0, 0.0)
+
+OWLS_STARTS = (
+    *(1.00, 0.90, 0.70, 0.50, 0.30, 0.15, 0.05, 0.02),
+    *(0.02,) * 8,
+    *(0.05, 0.10, 0.20, 0.35, 0.55, 0.75, 0.90, 1.00),
+)
+"""A community that meets when offices sleep."""
+
+GROWTH_WEEK = tuple(0.5 * 3 ** (day / 6) for day in range(7))
+"""From Monday to Sunday three times as much, without a weekend."""
+
 MEDIAN_SIZE, MEAN_SIZE, LARGEST_SIZE = 4, 7, 200
-SIZE_SIGMA = (2 * log(MEAN_SIZE / MEDIAN_SIZE)) ** 0.5
 JOIN_MEDIAN_MINUTES, JOIN_SIGMA = 1.0, log(5) / 1.2816
 """Lognormal with median 1 minute and 90th percentile 5 minutes."""
 
@@ -28,6 +41,7 @@ LONG_SHARE = 0.02
 """Share of conferences longer than four hours: the ones that hold a drain up."""
 LONG_S, MOST_IN_LONG = 4 * 3600, 20
 """Rooms that stay open for so long are a team's, not an assembly's."""
+EVERY_DAY = tuple(range(7))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +93,21 @@ class Shape:
     hourly: tuple[float, ...] = HOURLY_STARTS
     weekdays: tuple[float, ...] = WEEKDAY_SHARE
     giant_people: int = 0
-    """One extra conference with so many people, each day from 10:00 for six hours."""
+    """One extra conference with so many people, from 10:00 for six hours."""
+    giant_weekdays: tuple[int, ...] = EVERY_DAY
+    """Days on which it takes place, Monday is 0."""
+    on_the_hour: float = 0.60
+    """Share of conferences that are booked for :00."""
+    on_the_half: float = 0.25
+    """Share of conferences that are booked for :30; the rest begin at any time."""
+    median_size: int = MEDIAN_SIZE
+    mean_size: int = MEAN_SIZE
+    long_share: float = LONG_SHARE
+
+    @property
+    def size_sigma(self) -> float:
+        """Spread of the lognormal that has this median and this mean."""
+        return (2 * log(self.mean_size / self.median_size)) ** 0.5
 
 
 SHAPES = {
@@ -87,8 +115,18 @@ SHAPES = {
     "quiet": Shape(starts_per_hour=8),
     "giant": Shape(starts_per_hour=0, giant_people=300),
     "none": Shape(starts_per_hour=0),
+    "school": Shape(
+        85, SCHOOL_STARTS, SCHOOL_WEEK, on_the_hour=0.75, on_the_half=0.15, median_size=18, mean_size=20
+    ),
+    "owls": Shape(30, OWLS_STARTS, (1.0,) * 7, long_share=0.10),
+    "webinar": Shape(30, giant_people=300, giant_weekdays=(2,)),
+    "growth": Shape(98, weekdays=GROWTH_WEEK),
 }
-"""`office` peaks at roughly 600 to 800 people on a working day, at about 11:00 and 15:00 UTC."""
+"""
+`office` peaks at roughly 600 to 800 people on a working day, at about 11:00 and 15:00 UTC; `school`
+at about 1,500 before noon; `owls` at about 300 around midnight; `webinar` is a small office with one
+conference on Wednesday that is larger than a bridge; `growth` ends its week at three times its start.
+"""
 
 
 @dataclass(frozen=True)
@@ -106,8 +144,7 @@ class Workload:
     def named(cls, name: str, seed: int, scale: float = 1.0) -> Workload:
         """One of `SHAPES`, with `scale` times as many conferences."""
         shape = SHAPES[name]
-        scaled = Shape(shape.starts_per_hour * scale, shape.hourly, shape.weekdays, shape.giant_people)
-        return cls(seed, scaled, name)
+        return cls(seed, replace(shape, starts_per_hour=shape.starts_per_hour * scale), name)
 
     @classmethod
     def of(cls, conferences: Iterable[PlannedConference]) -> Workload:
@@ -126,11 +163,11 @@ class Workload:
         rng = Random(f"{self.seed}/{self.name}/{day.isoformat()}")
         midnight = datetime.combine(day, time(), UTC)
         planned = [c for c in self.written if c.start.astimezone(UTC).date() == day]
-        if self.shape.giant_people:
+        if self.shape.giant_people and day.weekday() in self.shape.giant_weekdays:
             planned.append(_giant(rng, midnight, self.shape.giant_people))
         for number, start_s in enumerate(_starts(rng, self.shape, day.weekday())):
             name = f"{day:%Y%m%d}-{number:04d}"
-            planned.append(_conference(rng, name, midnight + timedelta(seconds=start_s), start_s))
+            planned.append(_conference(rng, self.shape, name, midnight, start_s))
         return sorted(planned, key=lambda c: (c.first_join, c.name))
 
 
@@ -140,29 +177,31 @@ def _starts(rng: Random, shape: Shape, weekday: int) -> Sequence[float]:
     for hour, share in enumerate(shape.hourly):
         expected = shape.starts_per_hour * share * shape.weekdays[weekday]
         count = int(expected) + (rng.random() < expected % 1)
-        starts += (hour * 3600 + _second_in_hour(rng) for _ in range(count))
+        starts += (hour * 3600 + _second_in_hour(rng, shape) for _ in range(count))
     return starts
 
 
-def _second_in_hour(rng: Random) -> float:
+def _second_in_hour(rng: Random, shape: Shape) -> float:
     draw = rng.random()
-    if draw < 0.60:
+    if draw < shape.on_the_hour:
         return 0.0
-    if draw < 0.85:
+    if draw < shape.on_the_hour + shape.on_the_half:
         return 1800.0
     return rng.uniform(0, 3600)
 
 
-def _conference(rng: Random, name: str, start: datetime, start_s: float) -> PlannedConference:
-    people = min(max(round(rng.lognormvariate(log(MEDIAN_SIZE), SIZE_SIGMA)), 2), LARGEST_SIZE)
-    length_s = _length_seconds(rng, start_s)
+def _conference(
+    rng: Random, shape: Shape, name: str, midnight: datetime, start_s: float
+) -> PlannedConference:
+    people = min(max(round(rng.lognormvariate(log(shape.median_size), shape.size_sigma)), 2), LARGEST_SIZE)
+    length_s = _length_seconds(rng, start_s, shape.long_share)
     if length_s > LONG_S:
         people = min(people, MOST_IN_LONG)
-    return _with_people(rng, name, start, people, length_s)
+    return _with_people(rng, name, midnight + timedelta(seconds=start_s), people, length_s)
 
 
-def _length_seconds(rng: Random, start_s: float) -> float:
-    if rng.random() < LONG_SHARE:
+def _length_seconds(rng: Random, start_s: float, long_share: float) -> float:
+    if rng.random() < long_share:
         return rng.uniform(4.05, 7) * 3600
     booked = rng.choices(BOOKED_MINUTES, BOOKED_WEIGHTS)[0] * 60
     length = min(max(booked * rng.uniform(0.85, 1.05), 1200), 5400)

@@ -109,11 +109,12 @@ def _ask_anew(action: Action, hands: Hands, ledger: Ledger) -> None:
     Forget which process a ready bridge had, so that the next tick asks; until then it is new.
 
     No total fell, or the tick would have seen it: without this the bridge were refused for ever.
+    Its address is asked anew too: what answers there may be another machine's, and must not pass for it.
     """
     memory = ledger.bridges.get(getattr(action, "vm_id", ""))
     if memory is not None and memory.phase is Phase.READY:
         now = hands.clock.now()
-        ledger.remember(replace(memory, process_started_at=None, restart_seen_at=now))
+        ledger.remember(replace(memory, address=None, process_started_at=None, restart_seen_at=now))
 
 
 class CallFailed(ScalerError):
@@ -265,12 +266,16 @@ async def _prove_gone(action: Delete, hands: Hands, bridge: Bridge, memory: Brid
         report = await _same_bridge(hands, memory)
         _prove_empty_and_drained(hands, memory, report, joined=True)
         return
-    if bridge.instance is not None and bridge.instance.power is Power.STOPPED:
+    instance = bridge.instance
+    if instance is not None and instance.power is Power.STOPPED:
         return  # no process runs where no machine does
+    never_ran = instance is not None and instance.is_broken and action.cause is Cause.NEVER_READY
+    if never_ran and instance is not None and instance.address is None:
+        return  # nor where ARM did not even get as far as an address
     report = await hands.bridges.read(_target(hands, memory))
     _prove(report.reach not in (Reach.ANSWERED, Reach.BROKEN), "something answers on it")
-    dead = action.cause is Cause.DEAD
-    _prove(report.reach is Reach.REFUSED or dead, f"its port {report.reach}: that is no proof of an exit")
+    proved = report.reach is Reach.REFUSED or never_ran or action.cause is Cause.DEAD
+    _prove(proved, f"its port {report.reach}: that is no proof of an exit")
 
 
 def _target(hands: Hands, memory: BridgeMemory) -> Target:

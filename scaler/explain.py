@@ -10,7 +10,6 @@ from typing import Any
 from scaler.decision import (
     Action,
     Decision,
-    Delete,
     Drain,
     Fence,
     Reason,
@@ -103,8 +102,7 @@ def action_in_words(action: Action, name: str) -> str:
             return f"keep {name} draining ({purpose})"
         case Fence():
             return f"fence {name}"
-        case Delete(cause=cause):
-            return f"delete {name} ({cause})"
+    return f"delete {name} ({action.cause})"
 
 
 def sentence(decision: Decision, outcomes: Sequence[Outcome], *, dry_run: bool = False) -> str:

@@ -89,6 +89,11 @@ class Instance:
         """ARM has begun to remove it."""
         return self.provisioning == "Deleting"
 
+    @property
+    def is_broken(self) -> bool:
+        """Its provisioning failed (no room, say), and ARM does not say that it runs."""
+        return self.provisioning == "Failed" and self.power is not Power.RUNNING
+
 
 @dataclass(frozen=True, slots=True)
 class ScaleSet:

@@ -37,13 +37,13 @@ async def listen(ears: Ears, memories: Mapping[str, BridgeMemory], now: datetime
     """
     Ask ARM, then all bridges and Azure Monitor.
 
-    An address is read again from ARM unless its bridge was well in the last poll: a machine that
-    was stopped and started may have left its own to another.
+    An address is read again from ARM unless one process was well there in the last two polls: a
+    machine that was stopped and started may have left its own to another.
 
     Raises `TryNextTick` or `Refused` when ARM does not answer completely. A silent bridge or a
     silent Monitor is a value, not an error.
     """
-    known = {vm_id: m.address for vm_id, m in memories.items() if m.address and m.polls.endswith("1")}
+    known = {vm_id: m.address for vm_id, m in memories.items() if m.address and m.polls.endswith("11")}
     scale_set, instances = await asyncio.gather(ears.cloud.scale_set(), ears.cloud.instances(known))
     targets = _without_shared_addresses(
         t for each in instances if (t := target_of(each, memories.get(each.vm_id))) is not None

@@ -511,8 +511,7 @@ def _booting(seen: _Seen, policy: ScalingPolicy, now: datetime, log: _Log) -> Br
         log.say(EventKind.READY, memory, f"accepts calls {took:.0f} s after it was asked for")
         log.boots_done += 1
         return moved(memory, Move.JOINED, now, ever_ready=True)
-    broken = seen.instance.provisioning == "Failed" and seen.instance.power is not Power.RUNNING
-    if now - _boot_began(memory) < policy.boot_timeout and not broken:
+    if now - _boot_began(memory) < policy.boot_timeout and not seen.instance.is_broken:
         return memory
     failure = seen.instance.error or seen.poll.problem or f"port {seen.poll.reach}"
     if seen.healthy:

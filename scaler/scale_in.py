@@ -110,18 +110,15 @@ def _again(fleet: Fleet, bridge: Bridge) -> Shrink:
 
 
 def fences(fleet: Fleet) -> Shrink:
-    """Fence the one drained bridge for which every term holds now."""
-    result, free = Shrink(), True
+    """Fence the one drained bridge for which every term holds now: only one is the oldest."""
+    result = Shrink()
     for bridge in fleet.live:
-        if not is_our_drain(bridge):
-            continue
-        step = _fence(fleet, bridge, free=free)
-        free = free and not step.actions
-        result += step
+        if is_our_drain(bridge):
+            result += _fence(fleet, bridge)
     return result
 
 
-def _fence(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
+def _fence(fleet: Fleet, bridge: Bridge) -> Shrink:
     memory = bridge.memory
     if memory.drained_at is None or bridge.observed_drain is not True:
         return _no(refuse(Reason.DRAIN_NOT_SEEN, "its report does not show the drain", bridge))
@@ -132,8 +129,6 @@ def _fence(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
         return _no(refuse(Reason.SETTLING, f"drained at {memory.drained_at:%H:%M:%S} UTC", bridge))
     if not is_proved_empty(memory):
         return _no(refuse(Reason.NOT_EMPTY, "two empty reports in a row are needed", bridge))
-    if not free:
-        return _no(refuse(Reason.ONE_PER_TICK, "another bridge is fenced in this tick", bridge))
     if memory.failure is None:
         return _do(Fence(bridge.vm_id, "drained, settled, empty in two reports, oldest"))
     if fleet.policy.require_fence:
@@ -280,10 +275,7 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
 def _removal(bridge: Bridge) -> Action | None:
     memory = bridge.memory
     instance = bridge.instance
-    broken = (
-        instance is not None and instance.provisioning == "Failed" and instance.power is not Power.RUNNING
-    )
-    if broken or (instance is not None and instance.power is Power.STOPPED):
+    if instance is not None and (instance.is_broken or instance.power is Power.STOPPED):
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and ARM says that it does not run")
     if memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED:
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and its port is refused")

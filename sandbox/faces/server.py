@@ -35,6 +35,7 @@ from sandbox.faces.http import LOOPBACK, Call, Faults, Handler, Listener, Stage
 from sandbox.faces.identity import PATH, IdentityFace, Tokens
 from sandbox.faces.monitor import MonitorFace
 from sandbox.faces.world_file import world_of
+from sandbox.loopback import place
 from sandbox.world import World
 
 
@@ -171,7 +172,10 @@ def _when_parent_ends(stop: Callable[[], object]) -> None:
 
 
 async def _serve(config: dict[str, Any], *, leashed: bool) -> None:
-    options = Options(**config.pop("options", {}))
+    given = config.pop("options", {})
+    if given.pop("one_loopback", False):
+        given["place"] = place
+    options = Options(**given)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -18,17 +18,15 @@ from sandbox.bridge import SimBridge
 from sandbox.cloud import SimVm
 from sandbox.faces.http import FaultAnswer, Faults
 from sandbox.faces.server import Faces, Options, faces
-from sandbox.inprocess import scale_set_id
 from sandbox.ports import WorldClock
-from sandbox.workload import meeting
+from sandbox.workload import PlannedConference, meeting
 from sandbox.world import World, WorldConfig
 from scaler.model import BridgeMemory, CreateIntent, ShardMemory
 from scaler.ports import ShardRows
 from scaler.tick import Report
 from state.store import TableStore, table_store
+from tests.scaler.worlds import SCALE_SET, SHARD, START
 
-SHARD = "jvb-a"
-SCALE_SET = scale_set_id(SHARD)
 MINUTE = timedelta(minutes=1)
 
 _VERBS = {
@@ -213,15 +211,25 @@ class Installation:
         """Verbs of the whole journal."""
         return [step.verb for step in self.journal]
 
-    def slip_in_a_call(self, name: str, minutes: float, people: int) -> None:
+    def slip_in_a_call(self, bridge: str, *, minutes: float, people: int, name: str) -> None:
         """A call reaches this very bridge: Jicofo has not heard yet that it drains."""
         jicofo = self.world.scale_set(SCALE_SET).jicofo
         heard = {each: occupant.drain for each, occupant in jicofo.occupants.items()}
         for each, occupant in jicofo.occupants.items():
-            occupant.drain = each != name
-        jicofo.begin(meeting(self.world.now, minutes, people, f"slipped-in-{self.world.now:%H%M%S}"))
+            occupant.drain = each != bridge
+        jicofo.begin(meeting(self.world.now, minutes, people, name))
         for each, drain in heard.items():
             jicofo.occupants[each].drain = drain
+
+
+def full_from(minute: float) -> tuple[PlannedConference, ...]:
+    """
+    Rooms that fill one bridge to nine tenths from this minute after the start on, for ten hours.
+
+    One bridge more is wanted for them, and with it none is to spare.
+    """
+    start = START + minute * MINUTE
+    return tuple(meeting(start, 600, 12, f"room-{number}") for number in range(15))
 
 
 def _accepts(vm: SimVm) -> bool:

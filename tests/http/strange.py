@@ -10,6 +10,13 @@ from scaler.ports import Bridges, Target
 from tests.http.installation import SHARD, Installation
 
 
+async def swap_addresses(it: Installation, one: str, other: str) -> None:
+    """Each of two machines gets the private address of the other."""
+    a, b = (vm for vm in it.machines() if vm.name in (one, other))
+    a.address, b.address = b.address, a.address
+    await it.faces.sync()
+
+
 class SwappedAddresses:
     """The bridges of the shard; ahead of the first fresh report two machines change their addresses."""
 
@@ -19,7 +26,7 @@ class SwappedAddresses:
         self.done = False
 
     @classmethod
-    def between(cls, it: Installation, one: str, other: str) -> SwappedAddresses:
+    def ahead_of_a_report(cls, it: Installation, one: str, other: str) -> SwappedAddresses:
         """Put itself in front of the shard's bridges."""
         shard = it.app.engine.shards[SHARD]
         swapping = cls(shard.ears.bridges, it, (one, other))
@@ -32,9 +39,7 @@ class SwappedAddresses:
     async def read(self, target: Target) -> Poll:
         if not self.done:
             self.done = True
-            one, other = (vm for vm in self._it.machines() if vm.name in self._pair)
-            one.address, other.address = other.address, one.address
-            await self._it.faces.sync()
+            await swap_addresses(self._it, *self._pair)
         return await self._real.read(target)
 
     async def set_drain(self, target: Target, *, on: bool) -> None:

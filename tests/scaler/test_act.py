@@ -46,6 +46,7 @@ DELETE = Delete("vm-a", Cause.TEAR_DOWN, "")
 BUY = ScaleOut(3, 2, "demand", answers=("vm-a",))
 EMPTY = draining(**found_empty())
 EXITED = {"phase": Phase.FENCED, "exited_at": NOW - MINUTE, "fenced_at": NOW - 3 * MINUTE}
+BROKEN = {"provisioning": "Failed", "power": Power.UNKNOWN}
 REFUSED = silent(reach=Reach.REFUSED)
 
 
@@ -277,6 +278,10 @@ async def test_a_delete_is_written_done_and_followed() -> None:
         ({"arm": {"power": Power.UNKNOWN}}, silent(), Cause.NEVER_READY, False),
         ({"arm": {"address": None}}, silent(), Cause.NEVER_READY, False),
         ({"arm": {"address": None, "power": Power.STOPPED}}, silent(), Cause.NEVER_READY, True),
+        ({"arm": BROKEN}, silent(), Cause.NEVER_READY, True),
+        ({"arm": BROKEN}, poll(), Cause.NEVER_READY, False),
+        ({"arm": BROKEN}, silent(), Cause.TEAR_DOWN, False),
+        ({"arm": {**BROKEN, "address": None}}, silent(), Cause.NEVER_READY, True),
         ({}, silent(), Cause.DEAD, True),
         ({}, poll(), Cause.DEAD, False),
         ({"instance": None}, REFUSED, Cause.TEAR_DOWN, False),
@@ -407,7 +412,9 @@ async def test_what_one_bridge_refuses_stops_no_other_step(error: ScalerError) -
         assert (stage["a"].phase, stage["a"].wanted_drain) == (Phase.DRAINING, True)
 
 
-@pytest.mark.parametrize("error", [Refused("AuthorizationFailed", "x"), TryNextTick("503"), StateChanged("412")])
+@pytest.mark.parametrize(
+    "error", [Refused("AuthorizationFailed", "x"), TryNextTick("503"), StateChanged("412")]
+)
 async def test_the_first_error_of_arm_stops_the_rest(error: ScalerError) -> None:
     """What it did not take, or may have taken, must be read again before anything else is changed."""
     stage = ready()
@@ -432,7 +439,13 @@ async def test_a_start_time_that_is_not_told_now_is_waited_for() -> None:
 
 @pytest.mark.parametrize(
     ("endpoint", "statistics", "done"),
-    [(False, False, True), (True, False, False), (None, False, True), (None, True, False), (None, None, False)],
+    [
+        (False, False, True),
+        (True, False, False),
+        (None, False, True),
+        (None, True, False),
+        (None, None, False),
+    ],
 )
 async def test_what_somebody_else_drained_meanwhile_is_left_alone(
     *, endpoint: bool | None, statistics: bool | None, done: bool

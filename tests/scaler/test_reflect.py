@@ -508,6 +508,31 @@ def test_a_fenced_bridge_that_comes_back_is_a_new_process(answer: Poll) -> None:
     assert EventKind.RESTARTED in kinds(shard)
 
 
+def test_a_fenced_machine_that_never_was_a_bridge_is_still_failed() -> None:
+    """It comes back as what it was."""
+    shard = one(poll(drain=True, mucs_joined=0), phase=Phase.FENCED, ever_ready=False)
+    assert shard["a"].phase is Phase.FAILED
+
+
+@pytest.mark.parametrize(
+    ("known", "machine", "phase"),
+    [
+        ({}, A, Phase.READY),
+        ({"delete_not_before": NOW + HOUR}, A, Phase.DELETING),
+        ({"operation": "op"}, A, Phase.DELETING),
+        ({}, replace(A, provisioning="Deleting"), Phase.DELETING),
+        ({"ever_ready": False}, A, Phase.DELETING),
+    ],
+)
+def test_a_machine_that_arm_kept_and_that_serves_again_is_a_bridge(
+    known: dict[str, Any], machine: Instance, phase: Phase
+) -> None:
+    """Once the delete is over and its next try is due; every term is proved anew."""
+    shard = one(poll(drain=True), machine, phase=Phase.DELETING, **known)
+    assert shard["a"].phase is phase
+    assert (EventKind.RESTARTED in kinds(shard)) is (phase is Phase.READY)
+
+
 def test_a_fenced_bridge_that_waits_stays_fenced() -> None:
     """Graceful shutdown, with a call or without; and a machine in deletion is only watched."""
     assert one(poll(drain=True, graceful_shutdown=True), phase=Phase.FENCED)["a"].phase is Phase.FENCED

@@ -213,7 +213,10 @@ def test_a_drain_that_is_not_shown_is_asked_for_again() -> None:
             ),
             Reason.RETRY_LATER,
         ),
-        (bridge("a", remembered={**EXITED, "phase": Phase.DELETING, "phase_since": NOW - HOUR}), Reason.AWAITING_EXIT),
+        (
+            bridge("a", remembered={**EXITED, "phase": Phase.DELETING, "phase_since": NOW - HOUR}),
+            Reason.AWAITING_EXIT,
+        ),
     ],
 )
 def test_what_keeps_a_leaving_machine_from_being_deleted(leaving: Bridge, reason: Reason) -> None:
@@ -314,6 +317,27 @@ def test_a_clean_up_needs_a_witness_and_has_its_pace() -> None:
     assert verbs(paced) == []
     assert Reason.CLEAN_UP_PACE in reasons(paced, "x")
     assert verbs(decided(bridge("b"), dead, last_clean_up_at=NOW - 10 * MINUTE)) == ["delete x"]
+
+
+def test_a_delete_in_flight_holds_every_other_delete_back() -> None:
+    """A clean-up, and the replacing of a dead bridge, too."""
+    told = {"phase": Phase.DELETING, "phase_since": NOW - MINUTE, "delete_attempts": 1}
+    going = unheard("z", arm={"provisioning": "Deleting"}, remembered=told)
+    waits = decided(bridge("b"), never_joined(remembered=GONE), going)
+    assert verbs(waits) == []
+    assert Reason.DELETE_IN_FLIGHT in reasons(waits, "x")
+    alive = [bridge(name, 50 * MINUTE) for name in "bc"]
+    corpse = unheard("a", 9 * HOUR, remembered=DEAD)
+    kept = decided(corpse, *alive, going, policy_=policy(replace_dead_after_minutes=30))
+    assert Reason.DELETE_IN_FLIGHT in reasons(kept, "a")
+
+
+def test_a_machine_whose_creation_failed_is_not_removed_before_its_deadline() -> None:
+    """ARM may still be at it; afterwards it goes, since ARM does not say that it runs."""
+    broken = {"provisioning": "Failed", "power": Power.UNKNOWN}
+    for asked, done in ((9 * MINUTE, []), (10 * MINUTE, ["delete x"])):
+        machine = never_joined(Reach.NOT_ASKED, arm=broken, remembered={"asked_at": NOW - asked})
+        assert verbs(decided(bridge("b"), machine)) == done
 
 
 def test_two_that_never_joined_go_one_after_the_other() -> None:

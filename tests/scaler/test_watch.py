@@ -46,6 +46,15 @@ def test_a_surplus_is_remembered_since_when() -> None:
     assert count_on(fleet(bridge("a"), bridge("b"), blind_since=NOW)).surplus_since is None
 
 
+def test_what_lasted_while_nobody_looked_did_not_last() -> None:
+    """After five minutes without a tick, what is counted from tick to tick starts over."""
+    before = {"surplus_since": NOW - HOUR, "lower_bound_polls": 1, "last_tick_at": NOW - 5 * MINUTE}
+    view = (bridge("a"), bridge("b"))
+    assert count_on(fleet(*view, **before)).surplus_since == NOW - HOUR
+    before["last_tick_at"] = NOW - 5 * MINUTE - SECOND
+    assert count_on(fleet(*view, **before)).surplus_since == NOW
+
+
 def test_polls_at_saturation_are_counted_in_a_row() -> None:
     """From 1.2 a bridge on."""
     assert count_on(fleet(bridge("a", pressure=1.2), lower_bound_polls=3)).lower_bound_polls == 4
@@ -115,6 +124,7 @@ LATE = 15 * MINUTE + SECOND
         (draining(Purpose.FOREIGN, 10 * MINUTE), {}, "foreign_drain"),
         (draining(Purpose.FOREIGN, 10 * MINUTE - SECOND), {}, None),
         (draining(failure="404"), {}, "no_fence"),
+        ({"failure": "404"}, {}, "drain_refused"),
         (draining(since=24 * HOUR), busy(), "stuck_drain"),
         (draining(since=24 * HOUR), {"fresh": False, **busy()}, None),
         (draining(since=24 * HOUR), {}, None),

@@ -1,0 +1,179 @@
+"""One tick: lease, hear, reflect, decide, act, record; and what happens when a neighbour fails."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sandbox.cloud import ScaleSetSpec
+from sandbox.inprocess import scale_set_id
+from sandbox.workload import Workload, meeting
+from sandbox.world import WorldConfig
+from scaler.decision import Reason
+from scaler.errors import Refused, TryNextTick
+from scaler.model import Phase
+from scaler.tick import ALERT_PACE, Engine
+from tests.scaler.worlds import (
+    SCALE_SET,
+    SHARD,
+    START,
+    alerts,
+    events,
+    install,
+    latest,
+    machines,
+    memories,
+    mutations,
+    phases,
+    run,
+    state,
+    world_of,
+)
+
+
+def failing(call: str, error: Exception) -> Any:
+    """A hook that breaks one call."""
+
+    def hook(name: str, **_details: object) -> None:
+        if name == call:
+            raise error
+
+    return hook
+
+
+async def test_a_tick_leaves_rows_a_record_usage_and_its_lease_behind() -> None:
+    """Everything that the next one, and a person, needs."""
+    it = install()
+    it.world.advance(60)
+    (report,) = await it.tick()
+    assert (report.shard, report.result, report.at) == (SHARD, "done", it.world.now)
+    assert report.record == await latest(it)
+    assert report.sentence == (await latest(it))["sentence"]
+    assert len(await memories(it)) == 2
+    assert (await state(it)).last_tick_at == it.world.now
+    assert list(it.store.usage(SHARD)) == [it.world.now]
+    assert (await events(it)).count("adopted") == 2
+    (again,) = await install(store=it.store, world=it.world, run_id="run-2").tick()
+    assert again.result == "done"
+
+
+async def test_the_second_tick_of_a_moment_is_too_soon_where_a_pace_is_given() -> None:
+    """Alerts may come in bursts."""
+    it = install()
+    await run(it, 1)
+    it.world.advance(19)
+    assert (await it.engine.tick(SHARD, pace=ALERT_PACE)).result == "too soon"
+    it.world.advance(1)
+    assert (await it.engine.tick(SHARD, pace=ALERT_PACE)).result == "done"
+
+
+@pytest.mark.parametrize("call", ["acquire", "load", "put_bridges", "put_state", "append_decision"])
+@pytest.mark.parametrize(
+    "error", [TryNextTick("tables are away"), Refused("AuthorizationFailure", "no role")]
+)
+async def test_without_tables_nothing_is_done_at_all(call: str, error: Exception) -> None:
+    """No bridge and no machine is touched, and the tick does not raise."""
+    it = install()
+    await run(it, 10)
+    before = len(mutations(it))
+    it.store.tap.before = failing(call, error)
+    it.world.advance(60)
+    (report,) = await it.tick()
+    assert report.result == "failed"
+    assert "the tables did not answer" in report.sentence
+    if call not in ("put_state", "append_decision"):
+        assert len(mutations(it)) == before
+    it.store.tap.before = None
+    await run(it, 30)
+    assert len(machines(it)) == 1
+
+
+async def test_a_fault_of_ours_in_one_shard_costs_no_other_its_tick() -> None:
+    """Whatever is raised becomes a report."""
+    specs = tuple(ScaleSetSpec(scale_set_id(name), capacity=2) for name in (SHARD, "jvb-b"))
+    it = install(WorldConfig(1, START, specs, Workload.of(())))
+    cloud = it.engine.shards[SHARD].ears.cloud
+    cloud.tap.before = failing("instances", ZeroDivisionError("ours"))  # type: ignore[attr-defined]
+    it.world.advance(60)
+    results = {report.shard: (report.result, report.sentence) for report in await it.tick()}
+    assert results[SHARD] == ("failed", "a fault of the autoscaler itself: ZeroDivisionError('ours')")
+    assert results["jvb-b"][0] == "done"
+
+
+@pytest.mark.parametrize("error", [TryNextTick("503"), Refused("AuthorizationFailed", "no role")])
+async def test_when_arm_does_not_answer_completely_everything_is_held(error: Exception) -> None:
+    """Machines are unknown, not absent: memory stays, an alert opens, and closes when ARM is back."""
+    it = install()
+    await run(it, 1)
+    before = await memories(it)
+    it.engine.shards[SHARD].ears.cloud.tap.before = failing("scale_set", error)  # type: ignore[attr-defined]
+    await run(it, 2)
+    assert await memories(it) == before
+    assert await alerts(it) == {"arm_unknown"}
+    assert (await latest(it))["refusals"][0]["reason"] == Reason.ARM_UNKNOWN
+    it.engine.shards[SHARD].ears.cloud.tap.before = None  # type: ignore[attr-defined]
+    await run(it, 1)
+    assert await alerts(it) == set()
+
+
+async def test_arm_that_never_answered_leaves_no_memory_of_machines() -> None:
+    """Also the very first tick, live or dry."""
+    for dry in (False, True):
+        it = install(dry_run=dry)
+        it.engine.shards[SHARD].ears.cloud.tap.before = failing("scale_set", TryNextTick("x"))  # type: ignore[attr-defined]
+        await run(it, 1)
+        assert await memories(it) == {}
+        assert (await state(it)).known_since == it.world.now
+
+
+async def test_a_plan_writes_and_calls_nothing() -> None:
+    """Not even a lease; it says what would be done."""
+    it = install()
+    await run(it, 10)
+    it.world.advance(60)
+    writes = [call for call in it.store.journal if call.name != "load"]
+    report = await it.engine.plan(SHARD)
+    assert report.sentence.startswith("would drain")
+    assert report.record is not None
+    assert report.record["dry_run"] is True
+    assert [call for call in it.store.journal if call.name != "load"] == writes
+    assert mutations(it) == []
+    it.store.tap.before = failing("load", TryNextTick("away"))
+    assert (await it.engine.plan(SHARD)).result == "failed"
+
+
+async def test_an_unknown_vm_size_is_an_alert_and_no_action() -> None:
+    """A guessed NIC would be a guessed load."""
+    it = install(world_of([3, 2], [meeting(START + timedelta(minutes=1), 60, 300, "full")]))
+    unknown = Engine(
+        list(it.engine.shards.values()),
+        it.store,
+        it.engine.clock,
+        run_id="run-1",
+        owner="jvb-autoscaler",
+        size_of=lambda _size: None,
+    )
+    for _ in range(15):
+        it.world.advance(60)
+        await unknown.tick_all()
+    assert mutations(it) == []
+    assert "configuration_incomplete" in await alerts(it)
+
+
+def test_a_shard_is_found_by_its_scale_set_in_any_case() -> None:
+    """ARM and its alerts do not agree on upper and lower case."""
+    engine = install().engine
+    assert engine.shard_of(SCALE_SET.upper()) == SHARD
+    assert engine.shard_of("/subscriptions/other") is None
+
+
+async def test_another_installations_scale_set_is_only_read() -> None:
+    """Its tag names the owner."""
+    it = install()
+    it.world.set_tags(SCALE_SET, {"jvb-autoscaler-owner": "somebody else"})
+    await run(it, 30)
+    assert mutations(it) == []
+    assert "other_owner" in await alerts(it)
+    assert await phases(it) == [Phase.READY, Phase.READY]
