@@ -165,8 +165,9 @@ class Azure:
         placeholder = f"creation {len(operation.waits_for)}"
         operation.waits_for.add(placeholder)
         scale_set.unlisted += 1
-        boot_s = self._boot.draw_s(self._rng)
-        listed_s = self._rng.uniform(*self._boot.listed_s)
+        boot = scale_set.boot or self._boot
+        boot_s = boot.draw_s(self._rng)
+        listed_s = self._rng.uniform(*boot.listed_s)
         self._agenda.after(listed_s, self._list_new, scale_set, operation, placeholder, boot_s - listed_s)
 
     def _list_new(
@@ -179,8 +180,9 @@ class Azure:
         if scale_set.allocation_error is not None:
             self._agenda.after(10.0, self._fail, vm, scale_set.allocation_error, operation)
             return
-        running_s = self._rng.uniform(*self._boot.running_s)
-        never = self._rng.random() < self._boot.never
+        boot = scale_set.boot or self._boot
+        running_s = self._rng.uniform(*boot.running_s)
+        never = self._rng.random() < boot.never
         joined_s = max(boot_s, running_s + 2 * BOOT_BEFORE_JOIN_S)
         self._agenda.after(running_s, self._run, vm, operation)
         if not never:
@@ -262,13 +264,15 @@ class Azure:
         if vm.bridge is not None:
             # From the first moment: whoever is still on it is cut, however long the rest takes.
             vm.bridge.stop(CutReason.VM_DELETED)
-        seconds = self._rng.uniform(*DELETE_SECONDS)
+        seconds = self._rng.uniform(*(scale_set.delete_seconds or DELETE_SECONDS))
         if scale_set.delete_error is not None:
             self._agenda.after(seconds, self._fail_delete, vm, scale_set.delete_error, operation)
         else:
             self._agenda.after(seconds, self._vanish, vm, operation)
 
     def _fail_delete(self, vm: SimVm, error: tuple[str, str], operation: SimOperation) -> None:
+        if vm.scale_set.vms.get(vm.name) is not vm:
+            return
         vm.provisioning, vm.power, vm.error = "Failed", STOPPED, error
         operation.fail(*error, self._agenda.now)
         if self._capacity_falls_on_delete:
@@ -277,6 +281,8 @@ class Azure:
 
     def _vanish(self, vm: SimVm, operation: SimOperation) -> None:
         scale_set = vm.scale_set
+        if scale_set.vms.get(vm.name) is not vm:
+            return
         vm.meter.settle(self._agenda.now_s)
         self._history.overload_minutes += vm.meter.overload_minutes_so_far
         self._history.overload_user_seconds += vm.meter.overload_user_seconds
@@ -285,6 +291,45 @@ class Azure:
         del self.vms[vm.resource_id.lower()]
         self._free_addresses.setdefault(scale_set.id.lower(), []).append(vm.address)
         self._end(operation, vm.name)
+
+    # What nobody asked ARM for
+
+    def lose(self, vm: SimVm) -> None:
+        """The machine is gone at once, with its record: nothing was asked, nothing is announced."""
+        if vm.bridge is not None:
+            vm.bridge.stop(CutReason.CRASHED)
+        if self._capacity_falls_on_delete and vm.provisioning != "Deleting":
+            vm.scale_set.capacity = max(vm.scale_set.capacity - 1, 0)
+            self.touch(vm.scale_set)
+        self._vanish(vm, self._new_operation(vm.scale_set, "lost"))
+
+    def reimage(self, vm: SimVm) -> None:
+        """The machine is made anew under its old name and address: another vmId, an empty disk."""
+        self.halt(vm)
+        vm.life.gone_at = self._agenda.now
+        vm.vm_id = str(UUID(int=self._rng.getrandbits(128), version=4))
+        vm.time_created = self._agenda.now
+        vm.life = VmLife(vm.scale_set.id.lower(), vm.vm_id, vm.name, vm.time_created, vm.image)
+        self._vm_ids[vm.scale_set.id.lower()][vm.name] = vm.vm_id
+        self._history.lives.append(vm.life)
+        vm.bridge = None
+        self._agenda.after(30.0, self.power_on, vm)
+
+    def halt(self, vm: SimVm) -> None:
+        """Power off: the process dies with whatever it carries, as in a crash."""
+        if vm.bridge is not None:
+            vm.bridge.stop(CutReason.CRASHED)
+        vm.power = STOPPED
+
+    def power_on(self, vm: SimVm) -> None:
+        """Power on; the bridge begins with the machine, unless ARM removes it."""
+        if vm.provisioning == "Deleting" or vm.power != STOPPED:
+            return
+        vm.power = RUNNING
+        if vm.bridge is None:
+            self._put_bridge(vm)
+        assert vm.bridge is not None
+        vm.bridge.start()
 
     # Operations
 

@@ -97,8 +97,9 @@ class SimBridge:
         self._load_changed()
 
     def stop(self, reason: CutReason) -> None:
-        """The process is gone: nothing listens, and whatever it carried is lost."""
+        """The process is gone: nothing listens, whatever it carried is lost, and no restart is pending."""
         if not self.listening:
+            self.process += 1
             return
         self.settle()
         stranded = list(self.conferences.values())

@@ -173,6 +173,10 @@ class SimScaleSet:
     """Fault: creations are accepted and fail later with this code and message."""
     delete_error: tuple[str, str] | None = None
     """Fault: deletes are accepted and fail later with this code and message."""
+    boot: BootModel | None = None
+    """Fault: machines created from now on boot like this."""
+    delete_seconds: tuple[float, float] | None = None
+    """Fault: deletes from now on take so long, shortest and longest."""
     operation: SimOperation | None = None
     """The newest operation on it."""
 

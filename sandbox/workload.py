@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
-from math import log
+from math import log, sqrt
 from random import Random
 
 HOURLY_STARTS = (
@@ -107,7 +107,7 @@ class Shape:
     @property
     def size_sigma(self) -> float:
         """Spread of the lognormal that has this median and this mean."""
-        return (2 * log(self.mean_size / self.median_size)) ** 0.5
+        return sqrt(2 * log(self.mean_size / self.median_size))
 
 
 SHAPES = {

@@ -177,6 +177,24 @@ class World:
         """Remove these machines, with whatever they carry. Raises `WorldError` 404."""
         return self._azure.delete(self._azure.find(scale_set_id), instance_ids)
 
+    # What happens to machines unasked
+
+    def lose(self, vm: SimVm) -> None:
+        """A machine is gone at once, as nobody asked for."""
+        self._azure.lose(vm)
+
+    def reimage(self, vm: SimVm) -> None:
+        """Make a machine anew under its old name and address, with another vmId."""
+        self._azure.reimage(vm)
+
+    def halt(self, vm: SimVm) -> None:
+        """Power a machine off."""
+        self._azure.halt(vm)
+
+    def power_on(self, vm: SimVm) -> None:
+        """Power a machine that was halted on again; its bridge starts with it."""
+        self._azure.power_on(vm)
+
     # Finding machines
 
     def vms(self) -> Iterable[SimVm]:

@@ -70,8 +70,8 @@ async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
 
         async def nothing() -> None: ...
 
-        cloud, metrics = WorldCloud(world, SCALE_SET_ID), WorldMetrics(world)
-        yield Ports(world, cloud, WorldBridges(world, SCALE_SET_ID), metrics, nothing)
+        bridges = WorldBridges(world, SCALE_SET_ID)
+        yield Ports(world, WorldCloud(world, SCALE_SET_ID), bridges, WorldMetrics(world), nothing)
         return
     async with (
         faces(world, Options(page_size=1, stopped_machines_are_silent=True)) as served,

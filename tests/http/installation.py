@@ -112,7 +112,7 @@ class Installation:
         """End the process in the middle of its tick; it gives no lease back and writes no row any more."""
         assert self._ticking is not None
         self.deaths += 1
-        self.app.engine.store = DeadStore()  # type: ignore[assignment]  # nobody is left to call it
+        self.app.engine.store = DeadStore()
         self._ticking.cancel()
 
     async def tick(self) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from scaler.model import Poll
 from scaler.ports import Bridges, Target
-from tests.http.installation import SHARD, Installation
+from tests.http.installation import Installation
+from tests.scaler.worlds import SHARD
 
 
 async def swap_addresses(it: Installation, one: str, other: str) -> None:

@@ -58,9 +58,7 @@ class Story:
         return await install(config, scale_in_window_minutes=1, uptime_minutes=5)
 
 
-SCALE_IN = Story(
-    (3, 2), (), ("drain", "fence", "delete"), 14, End(1, False, (Phase.READY,), 1, 0, 0)
-)
+SCALE_IN = Story((3, 2), (), ("drain", "fence", "delete"), 14, End(1, False, (Phase.READY,), 1, 0, 0))
 SCALE_OUT = Story((2,), full_from(1), ("scale_out", "undrain"), 12, End(2, True, (Phase.READY,) * 2, 2, 0, 0))
 STORIES = pytest.mark.parametrize("story", [SCALE_IN, SCALE_OUT], ids=["scale-in", "scale-out"])
 

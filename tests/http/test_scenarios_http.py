@@ -17,7 +17,7 @@ from tests.scaler.worlds import START, world_of
 
 ROUND = 30
 """Minutes in which a quiet shard of two has torn one down under the default policy, with time to spare."""
-BRISK = {"scale_in_window_minutes": 1}
+BRISK: dict[str, Any] = {"scale_in_window_minutes": 1}
 """Drains begin after a minute instead of ten, which shortens a round to `BRISK_ROUND`."""
 BRISK_ROUND = 14
 
@@ -98,7 +98,7 @@ async def test_s36_an_empty_table_over_a_fleet_without_statistics_touches_nothin
     assert it.journal == []
     await it.minutes(26)
     # Silence may buy one machine in all, and open it; a bridge with calls is never asked for anything.
-    assert it.verbs in ([], ["scale_out", "undrain"])
+    assert it.verbs == ["scale_out", "undrain"]
     assert not {step.subject for step in it.journal} & set(fleet)
     assert len(await it.events("alert")) == 1
     assert await it.alerts() == {"blind"}
@@ -189,25 +189,24 @@ async def test_s43_an_address_that_passed_to_another_machine_is_refused(install:
     (action,) = (await it.decisions())[-1]["actions"]
     assert action["refused"] == Reason.NOT_THE_SAME_BRIDGE
     assert it.journal == []
-    await it.minutes(BRISK_ROUND)
     await leave_in_order(it, first, second, third)
 
 
 async def test_s43_an_address_that_passed_between_two_ticks_is_asked_for_again(install: Install) -> None:
     """The stranger's lower counters look like a restart: it is not taken for the machine that was there."""
-    it = await install(world_of([4, 3, 2]), **BRISK, uptime_minutes=5)
+    it = await install(world_of([4, 3, 2]), uptime_minutes=5)
     first, second, third = it.names()
     it.slip_in_a_call(first, minutes=1, people=9, name="counted")
-    await it.minutes(1)
+    await it.minutes(3)
     await swap_addresses(it, first, second)
-    await it.minutes(BRISK_ROUND)
+    await it.minutes(2)
     assert [event["subject"] for event in await it.events("restarted")] == [first]
     await leave_in_order(it, first, second, third)
 
 
 async def leave_in_order(it: Installation, first: str, second: str, third: str) -> None:
     """Let the two oldest of three idle bridges leave; each step has its own machine, in its own order."""
-    await it.minutes(BRISK_ROUND)
+    await it.minutes(2 * BRISK_ROUND)
     assert it.names() == [third]
     for name in (first, second):
         assert [step.verb for step in it.journal if step.subject == name] == ["drain", "fence", "delete"]
