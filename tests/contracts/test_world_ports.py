@@ -70,8 +70,8 @@ async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
 
         async def nothing() -> None: ...
 
-        bridges = WorldBridges(world, SCALE_SET_ID)
-        yield Ports(world, WorldCloud(world, SCALE_SET_ID), bridges, WorldMetrics(world), nothing)
+        inside = WorldCloud(world, SCALE_SET_ID), WorldBridges(world, SCALE_SET_ID), WorldMetrics(world)
+        yield Ports(world, *inside, nothing)
         return
     async with (
         faces(world, Options(page_size=1, stopped_machines_are_silent=True)) as served,

@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from scaler.act import Hands
+from sandbox.memory_store import MemoryStore
+from scaler.act import Hands, perform
 from scaler.decision import Action
 from scaler.explain import Outcome
 from scaler.ledger import Ledger
 from scaler.model import Bridge, BridgeMemory, Instance, PlatformLoad, Poll, Reach, ScaleSet
 from scaler.policy import ScalingPolicy
 from scaler.ports import Lease, Operation, ShardRows, Stored, Target
-from sandbox.memory_store import MemoryStore
-from scaler.act import perform
-from tests.scaler.builders import NOW, poll, policy, scale_set, silent, snapshot
+from tests.scaler.builders import NOW, policy, poll, scale_set, silent, snapshot
 
 
 @dataclass

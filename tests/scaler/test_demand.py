@@ -66,7 +66,7 @@ def test_unknown_pressure_is_full_for_scale_in_and_the_last_known_for_scale_out(
         ({"endpoints": 100, "largest_conference": None}, False),
     ],
 )
-def test_a_giant_counts_at_most_one(figures: dict[str, int | None], giant: bool) -> None:  # noqa: FBT001
+def test_a_giant_counts_at_most_one(figures: dict[str, int | None], giant: bool) -> None:
     """A new bridge cannot take a conference off it; other overload counts in full."""
     full = hot("a", 1.5, **busy(3, 100) | figures)
     assert demand.has_one_giant(full) is giant

@@ -9,11 +9,11 @@ import pytest
 
 from sandbox.bridge_report import MISSING
 from sandbox.cloud import ScaleSetSpec
-from sandbox.inprocess import InProcess, scale_set_id
+from sandbox.inprocess import scale_set_id
 from sandbox.workload import Workload, meeting
 from sandbox.world import BootModel, Prestarted, WorldConfig
 from scaler import demand
-from scaler.decision import Drain, Reason
+from scaler.decision import Reason
 from scaler.errors import Throttled, TryNextTick
 from scaler.model import Phase, PlatformLoad, Purpose, Reach
 from tests.scaler.builders import (
@@ -42,7 +42,6 @@ from tests.scaler.builders import (
 )
 from tests.scaler.worlds import (
     SCALE_SET,
-    SOON,
     START,
     alerts,
     cuts,

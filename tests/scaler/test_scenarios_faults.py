@@ -53,7 +53,6 @@ from tests.scaler.worlds import (
     world_of,
 )
 
-
 ROUND = 30
 """Minutes in which a quiet shard of two has torn one down, with time to spare."""
 

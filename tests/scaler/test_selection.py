@@ -52,8 +52,8 @@ def pair(a: Bridge | None = None, b: Bridge | None = None, **changes: Any) -> Fl
 
 def test_the_owners_rule_is_these_four_terms() -> None:
     """Nothing is torn down that one of them would keep; the others only refuse more."""
-    assert LITERAL_TERMS == (only_healthy, not_idle, too_young, not_oldest)
-    assert SAFETY_TERMS == (at_minimum, last_accepting, not_healthy)
+    assert (only_healthy, not_idle, too_young, not_oldest) == LITERAL_TERMS
+    assert (at_minimum, last_accepting, not_healthy) == SAFETY_TERMS
 
 
 def test_one_healthy_bridge_is_not_more_than_one() -> None:
@@ -192,7 +192,7 @@ def test_what_is_not_healthy_cannot_be_judged() -> None:
 )
 def test_accepting_is_healthy_ready_and_seen_undrained(
     phase: Phase, drain: bool | None, accepts: bool
-) -> None:  # noqa: FBT001
+) -> None:
     """What it says itself must agree with what we remember."""
     assert is_accepting(bridge(remembered={"phase": phase}, drain=drain)) is accepts
 

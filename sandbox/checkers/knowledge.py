@@ -1,0 +1,265 @@
+"""
+KNOWLEDGE: what the engine did, judged on what it had been told.
+
+A second reading of the rules, written apart from the engine: from the answers of the tick, the rows
+that were loaded in it, and the fresh report before the act. Where the engine is allowed to refuse
+more than the rules, nothing is said here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sandbox.checkers.court import Court
+from sandbox.checkers.told import View, is_empty, judges_age
+from sandbox.memory_store import MemoryStore
+from sandbox.witness import Act, Told
+from scaler.model import BridgeMemory, Phase, Poll, Power, Purpose, Reach
+from scaler.policy import ScalingPolicy
+from scaler.tick import Report
+
+NAME = "knowledge"
+AS_FRESH_AS = timedelta(seconds=10)
+CLEAN_UP_PACE = timedelta(minutes=10)
+TWO_POLLS_APART = timedelta(seconds=10)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What this checker itself remembers of one machine between ticks."""
+
+    stats_at: datetime | None = None
+    """Newest timestamp of its statistics before this tick."""
+    drained_at: datetime | None = None
+    """True time of the first drain of ours since it last said that it is not drained."""
+    empty_since: datetime | None = None
+    created: int | None = None
+    fenced: bool = False
+
+
+@dataclass(slots=True)
+class _Pace:
+    new_drains: int = 0
+    deletes: int = 0
+    scaled_out: bool = False
+
+
+@dataclass(slots=True)
+class KnowledgeChecker:
+    """No drain, fence, clean-up, delete or purchase against the rules' terms."""
+
+    store: MemoryStore
+    shard: str
+    policy: ScalingPolicy
+    court: Court
+    clock_slack: timedelta = timedelta(0)
+    """How much two clocks may differ: what lasted 30 s by one may have lasted less by another."""
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _pace: _Pace = field(default_factory=_Pace)
+    _pace_of: int = 0
+    _last_clean_up: tuple[datetime, str] | None = None
+
+    # The checker's own part
+
+    def before(self, act: Act, told: Told) -> None:
+        """Judge one act."""
+        if self._pace_of != id(told):
+            self._pace, self._pace_of = _Pace(), id(told)
+        view = View(told, self.policy, {vm_id: seen.stats_at for vm_id, seen in self._seen.items()})
+        for objection in self._objections(act, view):
+            self.court.accuse(NAME, f"{act.verb} {act.name or act.capacity}: {objection}")
+        self._note(act, view)
+
+    def _objections(self, act: Act, view: View) -> list[str]:
+        if act.verb == "scale_out":
+            return self._against_purchase(act, view)
+        row = self._row(act.vm_id)
+        if row is None:
+            return ["there is no row of it"]
+        if act.verb == "delete":
+            return self._against_delete(act, view, row)
+        if act.verb == "shut_down":
+            return self._against_fence(act, view, row)
+        return self._against_drain(act, view, row) if act.on else self._against_undrain(act, view, row)
+
+    def _row(self, vm_id: str) -> BridgeMemory | None:
+        stored = self.store.table(self.shard).bridges.get(vm_id)
+        return stored.value if stored is not None else None
+
+    def _note(self, act: Act, view: View) -> None:
+        """Remember what later acts are judged by."""
+        if act.verb == "scale_out":
+            self._pace.scaled_out = True
+            return
+        seen = self._seen.setdefault(act.vm_id, _Seen())
+        if act.verb == "set_drain" and act.on:
+            self._pace.new_drains += not view.was_our_drain(act.vm_id)
+            seen.drained_at = seen.drained_at or act.at
+        elif act.verb == "shut_down":
+            seen.fenced = True
+        elif act.verb == "delete":
+            self._pace.deletes += 1
+        row = self._row(act.vm_id)
+        if act.verb in ("delete", "shut_down") and row is not None and not row.ever_ready:
+            self._last_clean_up = (act.host_now, act.vm_id)
+
+    def after_tick(self, told: Told, report: Report | None) -> None:
+        """Take the answers of the tick into the memory."""
+        for vm_id, poll in told.polls.items():
+            self._learn(self._seen.setdefault(vm_id, _Seen()), poll)
+        listed = {instance.vm_id for instance in told.instances}
+        if told.instances:
+            self._seen = {vm_id: seen for vm_id, seen in self._seen.items() if vm_id in listed}
+
+    def _learn(self, seen: _Seen, poll: Poll) -> None:
+        if poll.stats is None:
+            return
+        seen.stats_at = poll.stats.timestamp
+        if poll.drain is False:
+            seen.drained_at = None
+        if poll.drain is not True or not is_empty(poll):
+            seen.empty_since = None
+        elif seen.empty_since is None or seen.created != poll.stats.total_conferences_created:
+            seen.empty_since = poll.at
+        seen.created = poll.stats.total_conferences_created
+
+    # The terms
+
+    def _against_scale_in(self, act: Act, view: View) -> list[str]:
+        """What holds for drain and fence alike."""
+        minimum, vm_id = max(1, self.policy.min_bridges), act.vm_id
+        healthy, others = len(view.healthy()), view.accepting_without(vm_id)
+        return _failed(
+            (vm_id in view.listed, "ARM did not list it"),
+            (vm_id in view.healthy(), "it was not told healthy"),
+            (healthy > minimum, f"{healthy} healthy, minimum {minimum}"),
+            (others >= minimum, f"{others} others accept, {minimum} needed"),
+            (len(view.staying()) - 1 >= self.policy.min_bridges, "too few machines would remain"),
+            (not view.is_blind(), "blind"),
+        )
+
+    def _against_drain(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
+        if view.was_our_drain(act.vm_id):
+            return []  # asked again: nothing new is taken away
+        found = self._against_scale_in(act, view)
+        report = view.fresh_report(act, AS_FRESH_AS)
+        found += _failed(
+            (report is not None and report.drain is False, "no fresh report of a bridge that is open"),
+            (self._pace.new_drains == 0, "a second new drain in one tick"),
+            (not self._pace.scaled_out, "a new drain in a tick that scales out"),
+            (not view.creations_in_flight(), "a new drain while a machine boots"),
+            (not view.is_hot(), "a new drain while a bridge is over its people"),
+        )
+        return found + self._against_purpose(act, view, row, report)
+
+    def _against_purpose(
+        self, act: Act, view: View, row: BridgeMemory, report: Poll | None
+    ) -> list[str]:
+        if row.purpose is Purpose.TEAR_DOWN:
+            return self._against_literal(act, view, row, report)
+        older = [name for name in view.older_live(act.vm_id) if not view.leaves(name)]
+        limit = self.policy.draining_limit(len(view.staying()))
+        return _failed(
+            (row.purpose is Purpose.SURPLUS, f"purpose {row.purpose}"),
+            (not older, f"{len(older)} older ones do not drain"),
+            (view.our_drains() < limit, f"{view.our_drains()} drain already, at most {limit}"),
+        )
+
+    def _against_literal(
+        self, act: Act, view: View, row: BridgeMemory, report: Poll | None
+    ) -> list[str]:
+        """The owner's rule: idle, old enough, the oldest (more than one healthy is judged before)."""
+        slack = self.clock_slack
+        return _failed(
+            (report is not None and is_empty(report), "no fresh report that it is empty"),
+            (judges_age(view, act.vm_id, row, report, self.policy, slack), "it is not old enough"),
+            (not view.older_live(act.vm_id), "it is not the oldest"),
+        )
+
+    def _against_undrain(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
+        loaded = view.rows.get(act.vm_id)
+        foreign = loaded is not None and loaded.purpose in (Purpose.FOREIGN, Purpose.OPERATOR)
+        opened = loaded is not None and loaded.phase is Phase.DRAINING and foreign
+        leaving = loaded is not None and loaded.phase in (Phase.FENCED, Phase.DELETING)
+        back = row.phase is Phase.READY
+        return _failed(
+            (not opened or back, "it is not our drain"),
+            (not leaving or back, "it is fenced"),
+        )
+
+    def _against_fence(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
+        report = view.fresh_report(act, AS_FRESH_AS)
+        seen = self._seen.get(act.vm_id, _Seen())
+        empty_for = act.host_now - seen.empty_since if seen.empty_since else timedelta(0)
+        stats = report.stats if report is not None else None
+        found = _failed(
+            (report is not None and report.drain is True, "no fresh report that it is drained"),
+            (report is not None and is_empty(report), "no fresh report that it is empty"),
+            (empty_for >= TWO_POLLS_APART - self.clock_slack, "not found empty in two polls"),
+            (stats is not None and stats.total_conferences_created == seen.created, "a conference came and went"),
+            (not view.is_blind(), "blind"),
+        )
+        if not row.ever_ready:
+            return found + self._against_clean_up(act, view, row)
+        settled = seen.drained_at is not None and act.at - seen.drained_at >= timedelta(
+            seconds=self.policy.settle_seconds
+        ) - self.clock_slack
+        found += _failed((settled, "not settled"), (bool(stats and stats.mucs_joined), "it is not in its MUC"))
+        return found + self._against_scale_in(act, view) + self._against_literal(act, view, row, report)
+
+    def _against_delete(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
+        instance = view.listed.get(act.vm_id)
+        report = view.fresh_report(act, AS_FRESH_AS)
+        stopped = instance is not None and instance.power is not Power.RUNNING
+        refused = report is not None and report.reach is Reach.REFUSED
+        found = _failed(
+            (instance is not None, "ARM did not list it"),
+            (refused or stopped, "nothing proves that its process is gone"),
+            (self._pace.deletes == 0, "a second delete in one tick"),
+            (not view.is_blind(), "blind"),
+        )
+        if not row.ever_ready:
+            return found + self._against_clean_up(act, view, row)
+        fenced = self._seen.get(act.vm_id, _Seen()).fenced
+        return found + _failed(
+            (fenced, "it was never fenced"),
+            (view.accepting_without(act.vm_id) >= 1, "no other bridge accepts"),
+        )
+
+    def _against_clean_up(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
+        last, asked = self._last_clean_up, row.asked_at or row.first_seen
+        paced = last is None or last[1] == act.vm_id or act.host_now - last[0] >= CLEAN_UP_PACE - self.clock_slack
+        overdue = act.host_now - asked >= self.policy.boot_timeout - self.clock_slack
+        return _failed(
+            (row.asked_by is not None, "a machine that we did not ask for"),
+            (overdue, "its boot deadline has not passed"),
+            (paced, "a second clean-up in 10 min"),
+            (view.has_witness(act.vm_id), "no other bridge answered"),
+        )
+
+    def _against_purchase(self, act: Act, view: View) -> list[str]:
+        table = self.store.table(self.shard)
+        intents = [row.value for row in table.intents.values() if row.value.is_open]
+        new = [i for i in intents if view.told.lease and i.epoch == view.told.lease.epoch]
+        scale_set = view.told.scale_set
+        if scale_set is None:
+            return ["the scale set was not told"]
+        if not new:
+            return _failed(
+                (self.policy.repair_capacity, "a repair that is not allowed"),
+                (not intents, "a repair with machines on the way"),
+            )
+        sick = any(view.is_bad(vm_id) for vm_id in view.listed)
+        fewest, most = len(view.staying()), len(view.listed)
+        return _failed(
+            (act.capacity == scale_set.capacity + len(new), f"{len(new)} intents on {scale_set.capacity}"),
+            (fewest + len(intents) <= act.capacity <= most + len(intents), "on a wrong base"),
+            (act.capacity <= self.policy.max_bridges + sick, f"over the maximum {self.policy.max_bridges}"),
+            (len(new) <= self.policy.max_scale_out_step, "more than a step"),
+            (not view.is_blind() or len(new) == 1, "blind, and more than one"),
+        )
+
+
+def _failed(*terms: tuple[bool, str]) -> list[str]:
+    return [text for holds, text in terms if not holds]

@@ -1,0 +1,186 @@
+"""One tick as the engine was told it: who was healthy, who accepted, who was the oldest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from sandbox.witness import Act, Told
+from scaler.model import BridgeMemory, Instance, Phase, Poll, Power, Purpose, Reach
+from scaler.policy import ScalingPolicy
+
+BLIND_FROM = 2
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_OURS = (Purpose.TEAR_DOWN, Purpose.SURPLUS, Purpose.RECYCLE)
+
+
+def is_empty(poll: Poll) -> bool:
+    """It said that it carries nothing."""
+    stats = poll.stats
+    return stats is not None and stats.conferences == 0 and stats.local_endpoints == 0
+
+
+def judges_age(
+    view: View, vm_id: str, row: BridgeMemory, report: Poll | None, policy: ScalingPolicy, slack: timedelta
+) -> bool:
+    """Machine and process are both older than the rule asks."""
+    instance = view.listed.get(vm_id)
+    created = instance.time_created if instance is not None else None
+    started = report.process_started_at if report is not None else row.process_started_at
+    if created is None:
+        return False
+    youngest = max(created, started or created)
+    return view.told.now - youngest > timedelta(minutes=policy.uptime_minutes) - slack
+
+
+class View:
+    """Reads one tick's answers by the rules' words."""
+
+    def __init__(self, told: Told, policy: ScalingPolicy, stats_before: Mapping[str, datetime | None]) -> None:
+        """`stats_before`: newest timestamp of each machine's statistics before this tick."""
+        self.told = told
+        self.listed: dict[str, Instance] = {each.vm_id: each for each in told.instances}
+        rows = told.rows.bridges if told.rows is not None else {}
+        self.rows: dict[str, BridgeMemory] = {vm_id: row.value for vm_id, row in rows.items()}
+        self._policy, self._before = policy, stats_before
+
+    def poll(self, vm_id: str) -> Poll | None:
+        """What it answered to the poll of all."""
+        return self.told.polls.get(vm_id)
+
+    def fresh_report(self, act: Act, within: timedelta) -> Poll | None:
+        """The report of one bridge that came last, if it is young enough for an act."""
+        found = self.told.reads.get(act.vm_id)
+        return found[1] if found is not None and act.at - found[0] <= within else None
+
+    def healthy(self) -> set[str]:
+        """Machines with every sign of health."""
+        return {vm_id for vm_id in self.listed if self._is_healthy(vm_id)}
+
+    def _is_healthy(self, vm_id: str) -> bool:
+        instance, poll = self.listed[vm_id], self.poll(vm_id)
+        if poll is None or poll.stats is None or poll.reach is not Reach.ANSWERED:
+            return False
+        stats, before = poll.stats, self._before.get(vm_id)
+        row = self.rows.get(vm_id)
+        same = row is not None and row.stats_timestamp == before
+        return (
+            instance.provisioning not in ("Creating", "Deleting")
+            and instance.power is Power.RUNNING
+            and poll.health_ok is True
+            and poll.supported
+            and (before is None or not same or stats.timestamp > before)
+            and stats.conferences is not None
+            and stats.local_endpoints is not None
+            and stats.healthy is not False
+            and bool(stats.muc_clients_connected)
+            and bool(stats.mucs_joined)
+            and not stats.graceful_shutdown
+            and not stats.shutting_down
+        )
+
+    def accepting(self) -> set[str]:
+        """Healthy ones that say that they are open, and that we do not take away."""
+        return {vm_id for vm_id in self.healthy() if self._is_open(vm_id)}
+
+    def _is_open(self, vm_id: str) -> bool:
+        poll, row = self.poll(vm_id), self.rows.get(vm_id)
+        gone = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
+        return poll is not None and poll.drain is False and not gone and not self.was_our_drain(vm_id)
+
+    def accepting_without(self, vm_id: str) -> int:
+        """How many others accept."""
+        return len(self.accepting() - {vm_id})
+
+    def was_our_drain(self, vm_id: str) -> bool:
+        """The row that was loaded wants it drained."""
+        row = self.rows.get(vm_id)
+        return row is not None and row.phase is Phase.DRAINING and row.wanted_drain
+
+    def our_drains(self) -> int:
+        """How many drains of ours were in force."""
+        rows = (row for vm_id, row in self.rows.items() if vm_id in self.listed)
+        return sum(row.phase is Phase.DRAINING and row.wanted_drain and row.purpose in _OURS for row in rows)
+
+    def staying(self) -> set[str]:
+        """Machines that nobody deletes."""
+        leaving = {vm_id for vm_id, row in self.rows.items() if row.phase is Phase.DELETING}
+        return {vm_id for vm_id, each in self.listed.items() if not each.is_deleting} - leaving
+
+    def leaves(self, vm_id: str) -> bool:
+        """It drains, for whatever purpose, or is further on its way out."""
+        row, poll = self.rows.get(vm_id), self.poll(vm_id)
+        drained = poll is not None and poll.drain is True
+        return drained or (row is not None and row.phase in (Phase.DRAINING, Phase.FENCED, Phase.DELETING))
+
+    def is_bad(self, vm_id: str) -> bool:
+        """Bad in as many of the last five polls as make a bridge unhealthy."""
+        row = self.rows.get(vm_id)
+        polls = ((row.polls if row is not None else "") + ("1" if self._is_healthy(vm_id) else "0"))[-5:]
+        return polls.count("0") >= self._policy.unhealthy_polls
+
+    def older_live(self, vm_id: str) -> list[str]:
+        """Bridges that count for 'oldest' and are older than this one."""
+        mine = self._age(vm_id)
+        return [each for each in self.listed if each != vm_id and self._age(each) < mine and self._is_live(each)]
+
+    def _age(self, vm_id: str) -> tuple[datetime, str]:
+        instance = self.listed.get(vm_id)
+        if instance is None:
+            return (_BEGINNING, "")
+        return (instance.time_created or _BEGINNING, instance.name)
+
+    def _is_live(self, vm_id: str) -> bool:
+        row = self.rows.get(vm_id)
+        if row is None or not row.ever_ready or row.unsupported:
+            return False
+        if row.phase in (Phase.BOOTING, Phase.FAILED):
+            return False
+        return row.phase in (Phase.FENCED, Phase.DELETING) or not self.is_bad(vm_id)
+
+    def creations_in_flight(self) -> bool:
+        """A machine that we asked for boots, within its deadline."""
+        deadline = self._policy.boot_timeout
+        for vm_id, row in self.rows.items():
+            instance = self.listed.get(vm_id)
+            if instance is None or row.phase is not Phase.BOOTING or row.asked_at is None:
+                continue
+            if vm_id not in self.accepting() and self.told.now - row.asked_at < deadline and not _broken(instance):
+                return True
+        return False
+
+    def is_hot(self) -> bool:
+        """An accepting bridge has more people than the policy gives it."""
+        most = self._policy.participants_per_bridge
+        polls = (self.poll(vm_id) for vm_id in self.accepting())
+        people = (poll.stats.local_endpoints for poll in polls if poll is not None and poll.stats is not None)
+        return most is not None and any(count is not None and count > most for count in people)
+
+    def is_blind(self) -> bool:
+        """At least two, and over a third, of the bridges are silent or without their MUC now."""
+        asked = [
+            vm_id
+            for vm_id, row in self.rows.items()
+            if vm_id in self.listed
+            and row.ever_ready
+            and not row.unsupported
+            and row.phase in (Phase.READY, Phase.DRAINING)
+        ]
+        silent = sum(self._is_silent(vm_id) for vm_id in asked)
+        return silent >= BLIND_FROM and silent * 3 > len(asked)
+
+    def _is_silent(self, vm_id: str) -> bool:
+        poll = self.poll(vm_id)
+        if poll is None or poll.reach is not Reach.ANSWERED or poll.stats is None:
+            return True
+        return not poll.stats.mucs_joined or not poll.stats.muc_clients_connected
+
+    def has_witness(self, vm_id: str) -> bool:
+        """Another bridge answered in this tick, or there is no other."""
+        others = [each for each, row in self.rows.items() if each != vm_id and row.ever_ready and each in self.listed]
+        answers = (self.poll(each) for each in others)
+        return not others or any(poll is not None and poll.reach is Reach.ANSWERED for poll in answers)
+
+
+def _broken(instance: Instance) -> bool:
+    return instance.provisioning == "Failed" and instance.power is not Power.RUNNING

@@ -1,0 +1,60 @@
+"""
+WORLD: what must never happen, whatever goes wrong and whatever the engine was told.
+
+Judged on the simulated truth alone.
+"""
+
+from __future__ import annotations
+
+from sandbox.checkers.court import Court
+from sandbox.cloud import SimVm
+from sandbox.faults import Site
+from sandbox.history import CutReason
+from sandbox.witness import Act, Told
+from scaler.tick import Report
+
+NAME = "world"
+
+
+class WorldChecker:
+    """No delete of a machine whose JVB runs or that has a call; no call moved or ended by us."""
+
+    def __init__(self, site: Site, court: Court) -> None:
+        """`site`: knows which machines others removed."""
+        self._site, self._court = site, court
+        self._cuts_seen = 0
+        self._lives_seen: set[str] = set()
+        self._deleted_by_us: set[str] = set()
+
+    def before(self, act: Act, told: Told) -> None:
+        """Look at the machine that is about to be deleted."""
+        if act.verb != "delete":
+            return
+        vm = self._site.scale_set.vms.get(act.name)
+        self._deleted_by_us.add(act.vm_id)
+        if vm is not None and vm.provisioning != "Deleting":
+            self._deleted_by_us.add(vm.vm_id)
+            self._judge(vm)
+
+    def _judge(self, vm: SimVm) -> None:
+        bridge = vm.bridge
+        if bridge is None or not bridge.listening:
+            return
+        calls = len(bridge.conferences)
+        self._court.accuse(NAME, f"delete of {vm.name} while its JVB runs with {calls} calls")
+
+    def after_tick(self, told: Told, report: Report | None) -> None:
+        """Look at the calls that were cut, and at the machines that went, since the last tick."""
+        history = self._site.world.history
+        for cut in history.cuts[self._cuts_seen :]:
+            by_others = cut.reason is CutReason.VM_DELETED and cut.vm_id in self._site.removed_by_others
+            if cut.reason.ours and not by_others:
+                text = f"{cut.conference} with {cut.participants} people lost {cut.vm_name}: {cut.reason}"
+                self._court.accuse(NAME, text)
+        self._cuts_seen = len(history.cuts)
+        for life in history.lives:
+            if life.delete_asked_at is None or life.vm_id in self._lives_seen:
+                continue
+            self._lives_seen.add(life.vm_id)
+            if life.vm_id not in self._deleted_by_us | self._site.removed_by_others:
+                self._court.accuse(NAME, f"{life.name} was removed, and nobody asked for that machine")

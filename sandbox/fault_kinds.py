@@ -1,0 +1,372 @@
+"""Every kind of fault that a run may meet: what it does to the world or the ports, and its rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+from sandbox.bridge import SimBridge
+from sandbox.bridge_report import MISSING
+from sandbox.cloud import BootModel, SimVm
+from sandbox.faults import Begin, Fault, Kind, Site, Undo, forced
+from sandbox.world import WorldError
+
+LONGEST_CLOCK_JUMP_S = 20.0
+"""Of the function's host; bridges' clocks jump by minutes."""
+
+STRANGE: tuple[tuple[str, Any], ...] = (
+    *((key, value) for key in ("conferences", "local_endpoints") for value in (None, -1, 0.5, True, "0", MISSING)),
+    ("current_timestamp", "yesterday"),
+    ("stress_level", float("nan")),
+    ("mucs_joined", "1"),
+    ("a_field_of_tomorrow", {"conferences": 0}),
+)
+IDLE = {
+    **dict.fromkeys(("conferences", "local_endpoints", "endpoints", "participants", "largest_conference"), 0),
+    **dict.fromkeys(("bit_rate_download", "bit_rate_upload"), 0),
+}
+IN_ITS_MUC = {"muc_clients_connected": 1, "mucs_joined": 1, "healthy": True}
+
+
+def _nothing() -> None:
+    """End what ends by itself."""
+
+
+def on_bridge(hit: Callable[[Site, SimVm, SimBridge, Fault], Undo | None]) -> Begin:
+    """Choose a machine whose bridge runs."""
+
+    def begin(site: Site, fault: Fault) -> Undo | None:
+        victims = site.serving()
+        if not victims:
+            return None
+        vm = victims[fault.pick % len(victims)]
+        return None if vm.bridge is None else _counted(site, fault, hit(site, vm, vm.bridge, fault))
+
+    return begin
+
+
+def on_machine(hit: Callable[[Site, SimVm, Fault], Undo | None]) -> Begin:
+    """Choose a machine that runs."""
+
+    def begin(site: Site, fault: Fault) -> Undo | None:
+        victims = site.machines()
+        return _counted(site, fault, hit(site, victims[fault.pick % len(victims)], fault)) if victims else None
+
+    return begin
+
+
+def _counted(site: Site, fault: Fault, undo: Undo | None) -> Undo | None:
+    if undo is not None:
+        site.exercised[fault.kind] += 1
+    return undo
+
+
+def marking(kind: str) -> Begin:
+    """Mark a machine, for the ports to treat it so."""
+
+    def begin(site: Site, fault: Fault) -> Undo | None:
+        victims = site.serving()
+        if not victims:
+            return None
+        name = victims[fault.pick % len(victims)].name
+        site.marked.setdefault(kind, set()).add(name)
+        return partial(site.marked[kind].discard, name)
+
+    return begin
+
+
+# What bridges say and do
+
+
+def _says(bridge: SimBridge, values: dict[str, Any]) -> Undo:
+    bridge.faults.overrides.update(values)
+    return partial(_unsay, bridge, values)
+
+
+def _unsay(bridge: SimBridge, values: dict[str, Any]) -> None:
+    for key in values:
+        bridge.faults.overrides.pop(key, None)
+
+
+def _silent(_site: Site, vm: SimVm, _bridge: SimBridge, _fault: Fault) -> Undo:
+    vm.unreachable = True
+    return partial(setattr, vm, "unreachable", False)
+
+
+def _frozen(site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) -> Undo:
+    unsay = _says(bridge, bridge.stats(site.world.now))
+    return unsay
+
+
+def _lying_idle(site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo | None:
+    if not bridge.people:
+        return None
+    values = dict(IDLE)
+    if fault.pick % 2:
+        values["total_conferences_created"] = bridge.totals.conferences_created
+    return _says(bridge, values)
+
+
+def _lying_healthy(_site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) -> Undo:
+    bridge.leave_muc()
+    unsay = _says(bridge, IN_ITS_MUC)
+
+    def undo() -> None:
+        unsay()
+        bridge.rejoin_muc()
+
+    return undo
+
+
+def _ignores_drain(_site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) -> Undo:
+    bridge.faults.ignores_drain = True
+    return partial(setattr, bridge.faults, "ignores_drain", False)
+
+
+def _drain_lost(site: Site, fault: Fault) -> Undo | None:
+    victims = [vm for vm in site.serving() if vm.bridge is not None and vm.bridge.drain and vm.bridge.muc_joined]
+    if not victims:
+        return None
+    bridge = victims[fault.pick % len(victims)].bridge
+    assert bridge is not None
+    bridge.restart()
+    return _counted(site, fault, _nothing)
+
+
+def _strange(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
+    key, value = STRANGE[fault.pick % len(STRANGE)]
+    return _says(bridge, {key: value})
+
+
+def _statuses(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
+    endpoint = ("health", "stats", "drain", "shutdown", "metrics")[fault.pick % 5]
+    bridge.faults.statuses[endpoint] = (404, 500, 503)[fault.pick // 5 % 3]
+    return partial(bridge.faults.statuses.pop, endpoint, None)
+
+
+def _xmpp_cut(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
+    bridge.leave_muc(strands_calls=bool(fault.pick % 2))
+    return bridge.rejoin_muc
+
+
+def _unhealthy(_site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) -> Undo:
+    bridge.fail_health("no working transport")
+    return partial(bridge.fail_health, None)
+
+
+def _crash(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
+    bridge.crash(back_after_s=fault.lasts_s)
+    return _nothing
+
+
+def _dead(_site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) -> Undo:
+    bridge.crash()
+    return _nothing
+
+
+def _clock(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
+    bridge.faults.clock_skew_s = Random(fault.pick).uniform(-600, 600)
+    return partial(setattr, bridge.faults, "clock_skew_s", 0.0)
+
+
+# What becomes of machines
+
+
+def _booting_like(model: BootModel) -> Begin:
+    def begin(site: Site, fault: Fault) -> Undo:
+        created = len(site.world.history.lives)
+        site.scale_set.boot = model
+
+        def undo() -> None:
+            site.scale_set.boot = None
+            site.exercised[fault.kind] += len(site.world.history.lives) - created
+
+        return undo
+
+    return begin
+
+
+def _vanishes(site: Site, vm: SimVm, _fault: Fault) -> Undo:
+    site.remove_by_hand(partial(site.world.lose, vm))
+    return _nothing
+
+
+def _appears(site: Site, fault: Fault) -> Undo:
+    site.world.set_capacity(site.scale_set.id, site.scale_set.capacity + 1)
+    site.exercised[fault.kind] += 1
+    return _nothing
+
+
+def _reimaged(site: Site, vm: SimVm, _fault: Fault) -> Undo:
+    site.world.reimage(vm)
+    return _nothing
+
+
+def _halted(site: Site, vm: SimVm, _fault: Fault) -> Undo:
+    site.world.halt(vm)
+    return partial(site.world.power_on, vm)
+
+
+def _deleted_by_hand(site: Site, vm: SimVm, _fault: Fault) -> Undo:
+    def remove() -> None:
+        site.world.delete_instances(site.scale_set.id, [vm.name])
+
+    site.remove_by_hand(remove)
+    return _nothing
+
+
+def _resized(site: Site, fault: Fault) -> Undo:
+    capacity = max(site.scale_set.capacity + (-2, -1, 1, 2)[fault.pick % 4], 1)
+    site.remove_by_hand(lambda: _ignored(site.world.set_capacity(site.scale_set.id, capacity)))
+    site.exercised[fault.kind] += 1
+    return _nothing
+
+
+def _ignored(_result: object) -> None:
+    """Take a result that nobody needs."""
+
+
+def _drained_by_hand(_site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) -> Undo | None:
+    if bridge.drain:
+        return None
+    bridge.set_drain(True)
+    return partial(bridge.set_drain, False)
+
+
+def _undrained_by_hand(site: Site, fault: Fault) -> Undo | None:
+    victims = [vm.bridge for vm in site.serving() if vm.bridge is not None and vm.bridge.drain]
+    if not victims:
+        return None
+    victims[fault.pick % len(victims)].set_drain(False)
+    return _counted(site, fault, _nothing)
+
+
+# What ARM does
+
+
+def _allocation(site: Site, _fault: Fault) -> Undo:
+    site.scale_set.allocation_error = ("AllocationFailed", "no room for this size here")
+    site.in_force.setdefault("arm_allocation", []).append(_fault)
+
+    def undo() -> None:
+        site.scale_set.allocation_error = None
+        site.spend(_fault)
+
+    return undo
+
+
+def _delete_fails(site: Site, fault: Fault) -> Undo:
+    site.scale_set.delete_error = ("InternalOperationError", "the delete did not complete")
+    site.in_force.setdefault("arm_failed_delete", []).append(fault)
+
+    def undo() -> None:
+        site.scale_set.delete_error = None
+        site.spend(fault)
+
+    return undo
+
+
+def _delete_slow(site: Site, fault: Fault) -> Undo:
+    site.scale_set.delete_seconds = (300.0, 1800.0)
+    site.in_force.setdefault("arm_slow_delete", []).append(fault)
+
+    def undo() -> None:
+        site.scale_set.delete_seconds = None
+        site.spend(fault)
+
+    return undo
+
+
+def _etag_moves(site: Site) -> None:
+    try:
+        site.world.set_tags(site.scale_set.id, dict(site.scale_set.tags))
+    except WorldError:
+        return
+
+
+# The function's host
+
+
+def _host_clock(site: Site, fault: Fault) -> Undo:
+    offset = Random(fault.pick).uniform(-LONGEST_CLOCK_JUMP_S, LONGEST_CLOCK_JUMP_S)
+    site.host_offset_s = offset
+    site.exercised[fault.kind] += 1
+    return partial(setattr, site, "host_offset_s", 0.0)
+
+
+def _of_ports(name: str, per_hour: float, shortest_s: float, longest_s: float) -> Kind:
+    return Kind(name, per_hour, (shortest_s, longest_s), forced(name))
+
+
+BRIDGE_KINDS = (
+    Kind("bridge_silent", 1.5, (60, 1500), on_bridge(_silent)),
+    Kind("bridge_slow", 0.5, (60, 600), marking("bridge_slow")),
+    Kind("bridge_huge_body", 0.3, (60, 600), marking("bridge_huge_body")),
+    Kind("stats_frozen", 0.7, (60, 1200), on_bridge(_frozen)),
+    Kind("lying_idle", 1.5, (300, 3000), on_bridge(_lying_idle)),
+    Kind("lying_healthy", 0.5, (120, 1800), on_bridge(_lying_healthy)),
+    Kind("drain_ignored", 0.7, (300, 3000), on_bridge(_ignores_drain)),
+    Kind("drain_lost", 1.0, (600, 3600), _drain_lost),
+    Kind("stats_strange", 0.7, (60, 900), on_bridge(_strange)),
+    Kind("endpoint_fails", 0.7, (60, 1200), on_bridge(_statuses)),
+    Kind("xmpp_cut", 1.0, (30, 900), on_bridge(_xmpp_cut)),
+    Kind("health_fails", 0.5, (60, 900), on_bridge(_unhealthy)),
+    Kind("jvb_crash", 1.0, (3, 300), on_bridge(_crash)),
+    Kind("jvb_dead", 0.15, (0, 0), on_bridge(_dead)),
+    Kind("bridge_clock", 0.7, (60, 3600), on_bridge(_clock)),
+)
+MACHINE_KINDS = (
+    Kind("vm_never_boots", 0.5, (600, 2400), _booting_like(BootModel(never=1.0))),
+    Kind("vm_boots_slowly", 0.5, (600, 2400), _booting_like(BootModel(median_s=900, p95_s=1500))),
+    Kind("vm_disappears", 0.2, (0, 0), on_machine(_vanishes)),
+    Kind("vm_appears", 0.3, (0, 0), _appears),
+    Kind("vm_reimaged", 0.4, (0, 0), on_machine(_reimaged)),
+    Kind("vm_halted", 0.4, (20, 900), on_machine(_halted)),
+    Kind("operator_deletes", 0.2, (0, 0), on_machine(_deleted_by_hand)),
+    Kind("operator_resizes", 0.2, (0, 0), _resized),
+    Kind("operator_drains", 0.4, (60, 3600), on_bridge(_drained_by_hand)),
+    Kind("operator_undrains", 0.7, (600, 3600), _undrained_by_hand),
+)
+ARM_KINDS = (
+    _of_ports("arm_throttled", 0.5, 30, 240),
+    _of_ports("arm_conflict", 0.5, 30, 240),
+    _of_ports("arm_etag_moves", 1.0, 600, 3600),
+    _of_ports("arm_error", 0.5, 30, 600),
+    _of_ports("arm_timeout_after_change", 1.0, 600, 3600),
+    _of_ports("arm_answer_lost", 1.0, 600, 3600),
+    _of_ports("arm_partial_page", 0.7, 30, 300),
+    _of_ports("arm_stale_list", 0.7, 60, 600),
+    _of_ports("arm_quota", 0.4, 300, 1800),
+    Kind("arm_allocation", 0.4, (300, 1800), _allocation),
+    Kind("arm_slow_delete", 0.4, (600, 3600), _delete_slow),
+    Kind("arm_failed_delete", 0.4, (600, 3600), _delete_fails),
+    _of_ports("address_reused", 0.7, 600, 600),
+)
+MONITOR_KINDS = (
+    _of_ports("monitor_late", 0.5, 60, 1200),
+    _of_ports("monitor_gap", 0.5, 60, 1200),
+    _of_ports("monitor_spike", 0.4, 60, 180),
+    _of_ports("monitor_absent", 0.5, 60, 1200),
+)
+TABLE_KINDS = (
+    _of_ports("table_conflict", 0.7, 60, 300),
+    _of_ports("table_timeout_after_write", 0.7, 60, 300),
+    _of_ports("tables_unavailable", 0.3, 60, 600),
+)
+LOOP_KINDS = (
+    _of_ports("killed", 3.0, 600, 600),
+    _of_ports("two_ticks", 2.0, 60, 240),
+    _of_ports("timer_late", 0.7, 60, 500),
+    _of_ports("timer_twice", 1.0, 60, 240),
+    _of_ports("alert_storm", 1.0, 60, 300),
+    Kind("host_clock", 0.7, (60, 1200), _host_clock),
+)
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (*BRIDGE_KINDS, *MACHINE_KINDS, *ARM_KINDS, *MONITOR_KINDS, *TABLE_KINDS, *LOOP_KINDS)
+}
+ONCE_PER_RUN = ("capacity_stays",)
+"""Traits of a whole run that count as faults: the capacity does not fall when a machine is deleted."""
+etag_moves = _etag_moves

@@ -1,0 +1,209 @@
+"""The ports with faults on the way: calls that fail, answers that are old, late, lost or somebody else's."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from sandbox.fault_kinds import etag_moves
+from sandbox.faults import Site
+from sandbox.memory_store import MemoryStore
+from sandbox.ports import WorldBridges, WorldCloud, WorldMetrics
+from scaler.errors import Refused, StateChanged, Throttled, TryNextTick
+from scaler.model import Instance, PlatformLoad, Poll, Reach, ScaleSet
+from scaler.ports import Operation, Target
+
+ARM_TIMEOUT_S = 15.0
+BRIDGE_TIMEOUT_S = 5.0
+OLDEST_LISTS = 4
+MONITOR_LATER_MINUTES = 3
+MONITOR_STALE = timedelta(minutes=6)
+
+
+@dataclass(slots=True)
+class HostileCloud:
+    """`scaler.ports.Cloud` over a bad line."""
+
+    inner: WorldCloud
+    site: Site
+    lists: deque[tuple[Instance, ...]] = field(default_factory=lambda: deque(maxlen=OLDEST_LISTS))
+
+    def _answers(self) -> None:
+        site = self.site
+        if (fault := site.strikes("arm_throttled", 0.7)) is not None:
+            raise Throttled("429: too many requests", Random(fault.pick).uniform(10, 300))
+        if site.strikes("arm_error", 0.7):
+            raise TryNextTick("503: the server is busy")
+
+    def _may_change(self) -> None:
+        self._answers()
+        if self.site.strikes("arm_conflict", 0.7):
+            raise TryNextTick("409: another operation is in progress")
+
+    def _changed(self) -> None:
+        if (fault := self.site.strikes("arm_timeout_after_change")) is not None:
+            self.site.spend(fault)
+            self.site.world.advance(ARM_TIMEOUT_S)
+            raise TryNextTick(f"no answer within {ARM_TIMEOUT_S:g} s")
+        if (fault := self.site.strikes("arm_answer_lost")) is not None:
+            self.site.spend(fault)
+            raise TryNextTick("connection reset")
+
+    async def scale_set(self) -> ScaleSet:
+        """Read the scale set's own record."""
+        self._answers()
+        return await self.inner.scale_set()
+
+    async def instances(self, known_addresses: Mapping[str, str]) -> tuple[Instance, ...]:
+        """List every machine, or those of some minutes ago."""
+        self._answers()
+        if self.site.strikes("arm_partial_page", 0.7):
+            raise TryNextTick("page 2 of the list did not come")
+        found = await self.inner.instances(known_addresses)
+        if self.lists and self.site.strikes("arm_stale_list", 0.7):
+            return self.lists[0]
+        self.lists.append(found)
+        self._exchange_addresses()
+        return found
+
+    def _exchange_addresses(self) -> None:
+        """Right behind the list, a machine gets the address that another one had."""
+        vms = self.site.machines()
+        if len(vms) >= 2 and (fault := self.site.strikes("address_reused")) is not None:
+            self.site.spend(fault)
+            one, two = Random(fault.pick).sample(vms, 2)
+            one.address, two.address = two.address, one.address
+
+    async def scale_out(self, scale_set: ScaleSet, capacity: int) -> str | None:
+        """Write the absolute capacity."""
+        self._may_change()
+        site = self.site
+        if site.strikes("arm_quota"):
+            raise Refused("OperationNotAllowed", "409: the quota of cores is used up")
+        if (fault := site.strikes("arm_etag_moves")) is not None:
+            site.spend(fault)
+            etag_moves(site)
+        operation = await self.inner.scale_out(scale_set, capacity)
+        site.strikes("arm_allocation")
+        self._changed()
+        return operation
+
+    async def delete(self, instance: Instance) -> str | None:
+        """Delete exactly this machine."""
+        self._may_change()
+        operation = await self.inner.delete(instance)
+        for kind in ("arm_slow_delete", "arm_failed_delete", "capacity_stays"):
+            self.site.strikes(kind)
+        self._changed()
+        return operation
+
+    async def operation(self, url: str) -> Operation:
+        """Read an operation once."""
+        self._answers()
+        return await self.inner.operation(url)
+
+
+@dataclass(slots=True)
+class HostileBridges:
+    """`scaler.ports.Bridges` with slow and strange neighbours."""
+
+    inner: WorldBridges
+    site: Site
+
+    async def poll(self, targets: Sequence[Target]) -> Mapping[str, Poll]:
+        """Ask all bridges; the slowest one decides how long it takes."""
+        names = self._names()
+        slow = {t.vm_id for t in targets if self.site.hits("bridge_slow", names.get(t.address, ""))}
+        polls = await self.inner.poll([t for t in targets if t.vm_id not in slow])
+        if slow:
+            self.site.world.advance(BRIDGE_TIMEOUT_S)
+        now = self.site.world.now
+        late = {t.vm_id: _timed_out(now) for t in targets if t.vm_id in slow}
+        return {t.vm_id: late.get(t.vm_id) or self._sized(t, polls[t.vm_id], names) for t in targets}
+
+    async def read(self, target: Target) -> Poll:
+        """Ask one bridge everything."""
+        names = self._names()
+        if self.site.hits("bridge_slow", names.get(target.address, "")):
+            self.site.world.advance(BRIDGE_TIMEOUT_S)
+            return _timed_out(self.site.world.now)
+        return self._sized(target, await self.inner.read(target), names)
+
+    async def set_drain(self, target: Target, *, on: bool) -> None:
+        """POST drain enable or disable."""
+        await self.inner.set_drain(target, on=on)
+        self._answers_late(target)
+
+    async def shut_down(self, target: Target) -> None:
+        """POST graceful shutdown."""
+        await self.inner.shut_down(target)
+        self._answers_late(target)
+
+    def _answers_late(self, target: Target) -> None:
+        if self.site.hits("bridge_slow", self._names().get(target.address, "")):
+            self.site.world.advance(BRIDGE_TIMEOUT_S)
+            raise TryNextTick("no answer in time, though the bridge obeyed")
+
+    def _sized(self, target: Target, poll: Poll, names: Mapping[str, str]) -> Poll:
+        if poll.stats is None or not self.site.hits("bridge_huge_body", names.get(target.address, "")):
+            return poll
+        return replace(poll, stats=None, drain=None, problem="stats: body: too large")
+
+    def _names(self) -> dict[str, str]:
+        marked = self.site.marked
+        if not marked.get("bridge_slow") and not marked.get("bridge_huge_body"):
+            return {}
+        return {vm.address: vm.name for vm in self.site.scale_set.vms.values()}
+
+
+def _timed_out(now: datetime) -> Poll:
+    return Poll(at=now, reach=Reach.TIMED_OUT, problem="no answer in time")
+
+
+@dataclass(slots=True)
+class HostileMetrics:
+    """`scaler.ports.Metrics` with holes."""
+
+    inner: WorldMetrics
+    site: Site
+
+    async def read(self, instances: Sequence[Instance], now: datetime) -> Mapping[str, PlatformLoad]:
+        """Newest complete minute of each machine, as far as Monitor has one."""
+        site = self.site
+        if site.strikes("monitor_absent"):
+            raise TryNextTick("Azure Monitor does not answer")
+        if site.strikes("monitor_late"):
+            old = await self.inner.read(instances, now - timedelta(minutes=MONITOR_LATER_MINUTES))
+            return {vm_id: load for vm_id, load in old.items() if now - load.at <= MONITOR_STALE}
+        loads = dict(await self.inner.read(instances, now))
+        if site.strikes("monitor_gap"):
+            loads = {vm_id: load for n, (vm_id, load) in enumerate(loads.items()) if n % 2}
+        if loads and (fault := site.strikes("monitor_spike")) is not None:
+            vm_id = sorted(loads)[fault.pick % len(loads)]
+            loads[vm_id] = replace(loads[vm_id], out_mbps=90_000.0)
+        return loads
+
+
+class HostileStore:
+    """`scaler.ports.Store` that conflicts, loses answers, or is away."""
+
+    def __init__(self, inner: MemoryStore, site: Site) -> None:
+        """Every method of the store is called through `call`."""
+        self._inner, self._site = inner, site
+
+    async def call(self, name: str, *args: Any) -> Any:
+        """Call a method of the store by its name."""
+        site = self._site
+        if site.strikes("tables_unavailable"):
+            raise TryNextTick("the tables do not answer")
+        writes = name not in ("load", "decisions", "events")
+        if name.startswith("put_") and site.strikes("table_conflict", 0.1):
+            raise StateChanged("the row was written by another")
+        answer = await getattr(self._inner, name)(*args)
+        if writes and site.strikes("table_timeout_after_write", 0.1):
+            raise TryNextTick(f"{name}: no answer in time, though it was written")
+        return answer
