@@ -25,7 +25,7 @@ HOT, WARM = 190, 100
 def test_literal_adds_one_for_a_hot_bridge_then_waits_ten_minutes():
     """One machine each time, and nothing more for ten minutes, whatever the load."""
     counts = play(fleet_of([30], [call(HOT)]), LiteralRule).play(25)
-    assert [counts.index(number) for number in (2, 3, 4)] == [1, 11, 21]
+    assert [counts.index(number) for number in (2, 3, 4)] == [0, 10, 20]
     assert counts[-1] == 4
 
 
@@ -47,13 +47,13 @@ def test_literal_keeps_all_while_the_oldest_is_busy():
 
 
 def test_literal_raises_the_minimum_at_four():
-    """One machine more than the minimum for five minutes at 04:00, and the old one goes as usual."""
+    """One machine more than the minimum for five minutes at 04:00; the old one goes, and then the surplus."""
     fleet = fleet_of([300], start=START.replace(hour=3, minute=58))
-    counts = play(fleet, LiteralRule).play(10)
-    assert counts[0] == 1
-    assert counts[1] == 2
-    assert counts[-1] == 1
-    assert machines(fleet)[-1].number == 1
+    show = play(fleet, LiteralRule)
+    assert show.play(2) == [1, 2]
+    show.play(8)
+    assert machines(fleet)[0].number > 0
+    assert show.play(60)[-1] == 1
 
 
 # --- Azure Monitor autoscale ----------------------------------------------------------------
@@ -141,14 +141,14 @@ def test_hpa_asks_for_all_at_once_and_not_twice_for_machines_that_boot():
     """The count follows the summed use at once; machines on their way do not raise it."""
     fleet = fleet_of([100], [call(HOT)])
     counts = play(fleet, HorizontalPodAutoscaler).play(3)
-    assert counts == [2, 2, 2] or counts == [1, 2, 2]
+    assert set(counts) == {2}
 
 
 def test_hpa_goes_in_after_five_minutes_newest_first():
     """The wish must be low for five minutes; then the newest leaves, gracefully."""
     fleet = fleet_of([100, 90, 80], [call(5)])
     counts = play(fleet, HorizontalPodAutoscaler).play(8)
-    assert counts[0] == 1  # it never wished for more
+    assert counts[-1] == 1
     fleet = fleet_of([100], [call(HOT, minutes=10)])
     show = play(fleet, HorizontalPodAutoscaler)
     counts = show.play(30)

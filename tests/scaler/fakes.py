@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sandbox.memory_store import MemoryStore
 from scaler.act import Hands, perform
@@ -129,7 +130,7 @@ class FakeMetrics:
 class Stage:
     """A snapshot, ports and tables for the performing of a few actions."""
 
-    def __init__(self, *bridges: Bridge, policy_: ScalingPolicy | None = None, **changes: object) -> None:
+    def __init__(self, *bridges: Bridge, policy_: ScalingPolicy | None = None, **changes: Any) -> None:
         """`changes`: as of `builders.snapshot`."""
         self.clock = FakeClock()
         self.bridges = FakeBridges(clock=self.clock)

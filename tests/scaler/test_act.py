@@ -285,6 +285,7 @@ async def test_a_delete_is_written_done_and_followed() -> None:
         ({}, silent(), Cause.DEAD, True),
         ({}, poll(), Cause.DEAD, False),
         ({"instance": None}, REFUSED, Cause.TEAR_DOWN, False),
+        ({"instance": None, "remembered": EMPTY}, REFUSED, Cause.TEAR_DOWN, False),
     ],
 )
 async def test_a_delete_is_proved_again(

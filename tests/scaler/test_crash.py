@@ -46,7 +46,7 @@ class Killed(BaseException):
 
 @dataclass
 class Killer:
-    """Ends the process ahead of its n-th side effect, or right behind it. A dead process does nothing more."""
+    """Ends the process ahead of its n-th side effect, or right behind it. A dead process does nothing."""
 
     number: int | None = None
     behind: bool = False
@@ -123,7 +123,7 @@ async def end_of(it: InProcess) -> End:
 
 
 async def kill_points(config: WorldConfig, first: str, minutes: int, *, until: str) -> Sequence[int]:
-    """Numbers of the side effects of an undisturbed run, from a tick ahead of `first` to one behind `until`."""
+    """Side effects of an undisturbed run by number, from a tick ahead of `first` to one behind `until`."""
     killer = Killer()
     await lived_through(config, killer, minutes)
     last = len(killer.made) - 1 - killer.made[::-1].index(until)

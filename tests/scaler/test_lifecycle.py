@@ -77,7 +77,7 @@ def test_a_move_begins_a_phase_and_staying_keeps_its_beginning() -> None:
 
 
 def test_no_proof_outlives_the_state_that_it_proved() -> None:
-    """Ready again, nothing is left of the drain; drained again, nothing of the fence and of having been empty."""
+    """Ready again, nothing is left of the drain; drained again, nothing of fence and emptiness."""
     fenced = memory(
         **draining(**found_empty()) | {"phase": Phase.FENCED},
         fenced_at=NOW,

@@ -33,7 +33,9 @@ def ears(*machines: Any, metrics: FakeMetrics | None = None, **polls: Any) -> Ea
         ({"provisioning": "Deleting"}, memory("a"), None),
     ],
 )
-def test_who_is_asked_and_for_its_process(machine: dict[str, Any], known: BridgeMemory | None, process: bool | None) -> None:  # fmt: skip
+def test_who_is_asked_and_for_its_process(
+    machine: dict[str, Any], known: BridgeMemory | None, process: bool | None
+) -> None:
     """Machines that run and have an address; the start time of whatever is not simply serving."""
     target = target_of(instance("a", **machine), known)
     assert (target.ask_process if target else None) is process
@@ -76,7 +78,7 @@ async def test_nobody_is_asked_at_an_address_that_two_machines_have() -> None:
 
 
 async def test_operations_are_read_once_until_they_end() -> None:
-    """An error becomes that of its intent, or sets the time of the next delete; what cannot be read goes on."""
+    """An error becomes that of its intent, or sets the next delete; what cannot be read goes on."""
     cloud = FakeCloud(
         operations={
             "op1": Operation(done=True, error="AllocationFailed: no room"),
@@ -89,7 +91,7 @@ async def test_operations_are_read_once_until_they_end() -> None:
         }
     )
     intents = [*(intent(n) for n in range(1, 5)), intent(5, operation=None), intent(6, operation_done=True)]
-    deleting = {"phase": Phase.DELETING, "delete_attempts": 2}
+    deleting: dict[str, Any] = {"phase": Phase.DELETING, "delete_attempts": 2}
     known = {n: memory(n, operation=f"del{i}", **deleting) for i, n in enumerate("abc", 1)}
     followed, after, events = await follow_operations(cloud, intents, {**known, "d": memory("d")}, NOW)
     assert [(i.error, i.operation_done) for i in followed] == [

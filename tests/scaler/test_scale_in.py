@@ -97,7 +97,7 @@ def test_a_busy_oldest_is_drained_after_a_lasting_surplus(since: timedelta | Non
 def test_surplus_drains_go_strictly_oldest_first_up_to_a_limit() -> None:
     """The next one behind ours; none behind somebody else's, none beyond the limit, none if all drain."""
     rest = [bridge(name, HOUR) for name in "cdef"]
-    since = {"surplus_since": NOW - HOUR}
+    since: dict[str, Any] = {"surplus_since": NOW - HOUR}
     behind = decided(drained("a", **busy()), bridge("b", **busy()), *rest, **since)
     assert [word for word in verbs(behind) if word.startswith("drain")] == ["drain b"]
     limited = decided(
@@ -149,7 +149,7 @@ def test_an_empty_or_unready_shard_has_no_candidate() -> None:
 def test_what_keeps_a_drained_bridge_from_the_fence(
     remembered: dict[str, Any], changes: dict[str, Any], reason: Reason
 ) -> None:
-    """Each term alone is enough: confirmation, the owner's four, settle time, two empty polls, the fence itself."""
+    """Confirmation, the four terms, settle time, two empty polls, the fence itself: each alone is enough."""
     decision = decided(drained(**{"remembered": remembered, **changes}), bridge("b"))
     assert not {"fence a", "delete a"} & set(verbs(decision))
     assert reason in reasons(decision, "a")

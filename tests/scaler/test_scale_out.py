@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scaler.decision import Reason, RepairCapacity, ScaleOut, Undrain
-from scaler.model import Phase, Purpose
+from scaler.model import Bridge, Phase, Purpose
 from tests.scaler.builders import (
     HOUR,
     MINUTE,
@@ -82,7 +84,7 @@ def test_two_hot_bridges_are_answered_one_after_the_other() -> None:
     assert (first.count, first.answers) == (1, ("vm-b",))
 
 
-def idle(names: str) -> list[object]:
+def idle(names: str) -> list[Bridge]:
     """Bridges with nothing to do."""
     return [bridge(name, HOUR) for name in names]
 
@@ -176,7 +178,7 @@ def test_while_blind_one_machine_at_most_and_only_below_the_minimum(
 ) -> None:
     """Silence must not buy a second fleet."""
     gone = [unheard(name, remembered={"polls": "00000", "bad_since": NOW - HOUR}) for name in "ab"]
-    blind = {"blind_since": NOW - HOUR, **state}
+    blind: dict[str, Any] = {"blind_since": NOW - HOUR, **state}
     decision = decided(*gone, policy_=policy(min_bridges=2), **blind)
     assert verbs(decision) == bought
     assert Reason.BLIND in reasons(decision)

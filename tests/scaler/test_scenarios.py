@@ -276,8 +276,8 @@ def test_s18_seventy_percent_of_the_nic_is_not_over_seventy(
 ) -> None:
     """70.0 % no, 70.1 % yes, in either direction, whether Colibri's kbit/s or Monitor's Mbit/s say it."""
     told = stats(**{source: mbps * 1000}) if source.endswith("kbps") else None
-    figures = {"in_mbps": 0.0, "out_mbps": 0.0, "cpu_fraction": None, source: mbps}
-    platform = None if told else PlatformLoad(NOW, **figures)  # type: ignore[arg-type]
+    figures: dict[str, Any] = {"in_mbps": 0.0, "out_mbps": 0.0, "cpu_fraction": None, source: mbps}
+    platform = None if told else PlatformLoad(NOW, **figures)
     load = demand.measure(memory("a"), told, platform, policy())
     assert load.nic_mbps == mbps
     assert demand.is_hot(bridge("a", pressure=load.pressure)) is is_hot

@@ -229,7 +229,7 @@ def _leaving_one_alone(it: InProcess, accepted_before: set[str]) -> bool:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_s35_whatever_happens_no_call_is_cut_and_one_bridge_accepts(seed: int) -> None:
-    """Random days with faults: no call is ever cut by us, and no tick takes the last accepting bridge away."""
+    """Random days with faults: no call is cut by us, and no tick takes the last accepting bridge away."""
     chance = Chance(seed)
     it = install(chance.config, max_bridges=8)
     tally: Counter[str] = Counter()

@@ -48,7 +48,11 @@ def test_a_surplus_is_remembered_since_when() -> None:
 
 def test_what_lasted_while_nobody_looked_did_not_last() -> None:
     """After five minutes without a tick, what is counted from tick to tick starts over."""
-    before = {"surplus_since": NOW - HOUR, "lower_bound_polls": 1, "last_tick_at": NOW - 5 * MINUTE}
+    before: dict[str, Any] = {
+        "surplus_since": NOW - HOUR,
+        "lower_bound_polls": 1,
+        "last_tick_at": NOW - 5 * MINUTE,
+    }
     view = (bridge("a"), bridge("b"))
     assert count_on(fleet(*view, **before)).surplus_since == NOW - HOUR
     before["last_tick_at"] = NOW - 5 * MINUTE - SECOND
@@ -66,7 +70,7 @@ def test_blindness_lasts_until_three_clear_ticks_in_a_row() -> None:
     """A relapse starts the count over; what it bought is forgotten with it."""
     gone, here = [unheard("a"), unheard("b")], [bridge("a"), bridge("b")]
     assert count_on(fleet(*gone)).blind_since == NOW
-    blind = {"blind_since": NOW - HOUR, "blind_bought": True}
+    blind: dict[str, Any] = {"blind_since": NOW - HOUR, "blind_bought": True}
     relapse = count_on(fleet(*gone, **blind, blind_clear_ticks=2))
     assert (relapse.blind_since, relapse.blind_clear_ticks, relapse.blind_bought) == (NOW - HOUR, 0, True)
     clearing = count_on(fleet(*here, **blind, blind_clear_ticks=1))

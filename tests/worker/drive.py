@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 
 class Message:
@@ -21,6 +21,11 @@ class Message:
     def __init__(self, **fields: Any) -> None:
         """Set every field that is given."""
         self.__dict__.update(fields)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Whatever was set."""
 
     def WhichOneof(self, _group: str) -> str | None:  # noqa: N802  # protobuf's name
         """Name of the one field that is set."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sandbox.stage import stage
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = "azure-functions-runtime==1.3.0"
@@ -90,3 +94,18 @@ def test_without_settings_the_worker_answers_with_the_faults(worker_python: Path
     assert [call.get("status") for call in calls] == [None, 200, 503, 503]
     faults = json.loads(calls[1]["body"])["configuration"]["faults"]
     assert any(fault.startswith("SCALER_SHARDS: is missing") for fault in faults)
+
+
+async def test_the_deployed_app_ticks_against_the_sandbox(worker_python: Path, deployed_app: Path) -> None:
+    """Under the worker, with nothing but its settings, the app finds the bridges and records its tick."""
+    async with stage(1, datetime(2026, 3, 4, tzinfo=UTC)) as sandbox:
+        calls = ("tick", "status", "plan", "explain", 'alert@{"schemaId": "another"}')
+        done = await asyncio.to_thread(drive, worker_python, deployed_app, dict(sandbox.env), *calls)
+    tick, status, plan, explain, alert = done["calls"]
+    assert tick["ok"]
+    (shard,) = json.loads(status["body"])["shards"]
+    assert [bridge["phase"] for bridge in shard["bridges"]] == ["ready", "ready"]
+    assert shard["totals"]["listed"] == 2
+    assert json.loads(plan["body"])["shards"][0]["result"] == "done"
+    assert json.loads(explain["body"])["shards"][0]["not_done"]
+    assert alert["status"] == 400

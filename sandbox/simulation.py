@@ -1,0 +1,256 @@
+"""One seed lived through: the real engine, hours of faults, then hours of peace, judged after every tick."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import TypeVar
+
+from compute.sizes import size_of
+from sandbox.checkers.books import BooksChecker
+from sandbox.checkers.court import Court, Violation
+from sandbox.checkers.knowledge import KnowledgeChecker
+from sandbox.checkers.truth import WorldChecker
+from sandbox.fault_kinds import KINDS, LONGEST_CLOCK_JUMP_S
+from sandbox.faults import Disaster, Fault, Site, draw
+from sandbox.hostile import HostileBridges, HostileCloud, HostileMetrics, HostileStore
+from sandbox.memory_store import MemoryStore
+from sandbox.ports import WorldBridges, WorldCloud, WorldMetrics
+from sandbox.scenario import SCALE_SET, SHARD, Scenario, scenario
+from sandbox.settling import unrest
+from sandbox.witness import (
+    Bench,
+    HostClock,
+    Journal,
+    Killed,
+    Process,
+    Told,
+    WitnessedBridges,
+    WitnessedCloud,
+    WitnessedMetrics,
+    WitnessedStore,
+)
+from sandbox.world import World
+from scaler.observe import Ears
+from scaler.tick import ALERT_PACE, Engine, Report, Shard
+
+Port = TypeVar("Port", WorldCloud, WorldBridges, WorldMetrics)
+
+TICK_S = 60
+PEACE_TICKS = 300
+"""Five hours: ten bridges that must first grow 55 minutes old leave one after the other."""
+SHARE_OF_NEW_PROCESSES = 0.2
+KILL_WITHIN_EFFECTS = 24
+STORM_EVERY_S = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run came to."""
+
+    seed: int
+    violations: tuple[Violation, ...]
+    restless: tuple[str, ...]
+    """What kept the fleet from rest at the end of the peace; empty: it came to rest."""
+    exercised: Counter[str]
+    ticks: int
+    acts: Counter[str]
+    digest: str
+    lines: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        """A promise was broken, or the fleet never came to rest."""
+        return bool(self.violations or self.restless)
+
+    @property
+    def complaint(self) -> str:
+        """What to look for in a smaller story: which checker, or that it never came to rest."""
+        return self.violations[0].checker if self.violations else "liveness" if self.restless else ""
+
+
+def live_through(seed: int, hours: float, plan: Sequence[Fault] | None = None) -> Verdict:
+    """Run a seed; `plan`: these faults instead of those that the seed draws."""
+    drawn = draw(seed, hours, KINDS.values()) if plan is None else plan
+    return asyncio.run(Run(scenario(seed, hours), drawn, hours).live())
+
+
+class Run:
+    """One run, from its first tick to its verdict."""
+
+    def __init__(self, played: Scenario, plan: Sequence[Fault], hours: float) -> None:
+        """Build the world, the hostile ports and the checkers."""
+        self._played, self._hours = played, hours
+        self._rng = Random(f"{played.seed}/run")
+        self.world = World(played.config)
+        self.journal = Journal()
+        self.site = Site(self.world, self.world.scale_set(SCALE_SET), self._log)
+        self.store = MemoryStore(records_kept=200)
+        self.store.tap.journal_reads = False
+        self.court = Court(lambda: self.world.now, self._log)
+        slack_s = 2 * LONGEST_CLOCK_JUMP_S if any(f.kind == "host_clock" for f in plan) else 0
+        self.bench = Bench(
+            self.site,
+            self.journal,
+            (
+                WorldChecker(self.site, self.court),
+                KnowledgeChecker(self.store, SHARD, played.policy, self.court, timedelta(seconds=slack_s)),
+                BooksChecker(self.store, SHARD, self.court),
+            ),
+        )
+        self._disaster = Disaster(self.site, KINDS)
+        self._disaster.announce(plan)
+        if played.capacity_stays:
+            self.site.in_force["capacity_stays"] = [Fault("capacity_stays", 0, hours * 3600, 0)]
+        self._ports = (
+            HostileCloud(_quiet(WorldCloud(self.world, SCALE_SET)), self.site),
+            HostileBridges(_quiet(WorldBridges(self.world, SCALE_SET)), self.site),
+            HostileMetrics(_quiet(WorldMetrics(self.world)), self.site),
+            HostileStore(self.store, self.site),
+        )
+        self._processes = 0
+        self._late_until = self.world.now
+        self.ticks = 0
+        self.acts: Counter[str] = Counter()
+        self._process, self._engine = self._new_process()
+
+    def _log(self, text: str) -> None:
+        self.journal.write(self.world.now, text)
+
+    def _new_process(self) -> tuple[Process, Engine]:
+        """Start a process that remembers nothing."""
+        self._processes += 1
+        process = Process(f"run-{self._processes}")
+        cloud, bridges, metrics, store = self._ports
+        ears = Ears(
+            WitnessedCloud(cloud, process, self.bench),
+            WitnessedBridges(bridges, process, self.bench),
+            WitnessedMetrics(metrics, process, self.bench),
+        )
+        engine = Engine(
+            [Shard(SHARD, SCALE_SET, self._played.policy, ears)],
+            WitnessedStore(store, process, self.bench),
+            HostClock(self.site),
+            run_id=process.name,
+            owner="jvb-autoscaler",
+            size_of=size_of,
+        )
+        return process, engine
+
+    # The two halves
+
+    async def live(self) -> Verdict:
+        """Live through both halves, or up to the first violation."""
+        restless: list[str] = []
+        for _ in range(int(self._hours * 3600 / TICK_S)):
+            if self.court.violations:
+                break
+            await self._minute()
+        if not self.court.violations:
+            restless = await self._peace()
+        return Verdict(
+            self._played.seed,
+            tuple(self.court.violations),
+            tuple(restless),
+            self.site.exercised,
+            self.ticks,
+            self.acts,
+            self.journal.digest,
+            tuple(self.journal.lines),
+        )
+
+    async def _peace(self) -> list[str]:
+        """Tick on without faults until the fleet rests; return what keeps it from rest."""
+        self._disaster.end_all()
+        self._log("peace")
+        found: list[str] = []
+        for minute in range(PEACE_TICKS):
+            self.world.advance(TICK_S)
+            await self._tick(self._process, self._engine)
+            if self.court.violations:
+                return []
+            if minute % 5 == 4 and self.world.now > self._calls_end:
+                found = self._unrest()
+                if not found:
+                    return []
+        return found or self._unrest()
+
+    @property
+    def _calls_end(self) -> datetime:
+        return self._played.config.start + timedelta(hours=self._hours, minutes=15)
+
+    def _unrest(self) -> list[str]:
+        return unrest(self.site.scale_set, self.store.table(SHARD), self._played.policy)
+
+    # One minute
+
+    async def _minute(self) -> None:
+        """Let a minute pass, with whatever ticks fall into it."""
+        begin = self.world.now
+        if self.site.strikes("alert_storm"):
+            await self._storm(begin)
+        self.world.advance_to(begin + timedelta(seconds=TICK_S))
+        self._disaster.look_again()
+        if self.site.strikes("timer_late"):
+            return
+        self._renew()
+        if self.site.strikes("two_ticks"):
+            await self._two_at_once()
+        else:
+            await self._tick(self._process, self._engine)
+        if self.site.strikes("timer_twice"):
+            await self._tick(self._process, self._engine)
+
+    def _renew(self) -> None:
+        """Now and then another process takes over, and sometimes it is about to be killed."""
+        if self._process.dead or self._rng.random() < SHARE_OF_NEW_PROCESSES:
+            self._process, self._engine = self._new_process()
+        if (fault := next(iter(self.site.in_force.get("killed", ())), None)) is not None:
+            self.site.spend(fault)
+            rng = Random(fault.pick)
+            self._process.kill_in = rng.randint(1, KILL_WITHIN_EFFECTS)
+            self._process.kill_behind = rng.random() < 0.5
+
+    async def _storm(self, begin: datetime) -> None:
+        """Alerts run the same shard again and again, at their own pace."""
+        offset = timedelta(seconds=STORM_EVERY_S)
+        while begin + offset < self.world.now + timedelta(seconds=TICK_S - 5):
+            moment = begin + offset
+            if moment >= begin + timedelta(seconds=TICK_S - 1):
+                return
+            self.world.advance_to(moment)
+            await self._tick(*self._living(), pace=ALERT_PACE)
+            offset += timedelta(seconds=STORM_EVERY_S)
+
+    def _living(self) -> tuple[Process, Engine]:
+        if self._process.dead:
+            self._process, self._engine = self._new_process()
+        return self._process, self._engine
+
+    async def _two_at_once(self) -> None:
+        other = self._new_process()
+        first = asyncio.create_task(self._tick(*self._living()))
+        second = asyncio.create_task(self._tick(*other))
+        await asyncio.gather(first, second)
+
+    async def _tick(self, process: Process, engine: Engine, pace: timedelta | None = None) -> None:
+        self.ticks += 1
+        report: Report | None = None
+        try:
+            report = await engine.tick(SHARD, pace=pace)
+            self._log(f"{process.name} {report.result}: {report.sentence}")
+        except Killed:
+            pass
+        told = process.told or Told(self.world.now)
+        self.acts.update(act.verb for act in told.acts)
+        for checker in self.bench.checkers:
+            checker.after_tick(told, report)
+
+
+def _quiet(port: Port) -> Port:
+    port.tap.journal_reads = False
+    return port
