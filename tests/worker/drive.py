@@ -97,7 +97,6 @@ async def _invoke(worker: Any, by_name: dict[str, Any], wanted: str) -> dict[str
     function = by_name[name]
     trigger = next(json.loads(raw) for raw in function.raw_bindings if "trigger" in raw.lower())
     data = _timer() if trigger["type"] == "timerTrigger" else _http(body if has_body else None, _query(query))
-    data.name = trigger["name"]
     await worker.function_load_request(
         _request(function_load_request=SimpleNamespace(function_id=function.function_id))
     )
