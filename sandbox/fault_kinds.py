@@ -17,7 +17,11 @@ LONGEST_CLOCK_JUMP_S = 20.0
 """Of the function's host; bridges' clocks jump by minutes."""
 
 STRANGE: tuple[tuple[str, Any], ...] = (
-    *((key, value) for key in ("conferences", "local_endpoints") for value in (None, -1, 0.5, True, "0", MISSING)),
+    *(
+        (key, value)
+        for key in ("conferences", "local_endpoints")
+        for value in (None, -1, 0.5, True, "0", MISSING)
+    ),
     ("current_timestamp", "yesterday"),
     ("stress_level", float("nan")),
     ("mucs_joined", "1"),
@@ -52,7 +56,9 @@ def on_machine(hit: Callable[[Site, SimVm, Fault], Undo | None]) -> Begin:
 
     def begin(site: Site, fault: Fault) -> Undo | None:
         victims = site.machines()
-        return _counted(site, fault, hit(site, victims[fault.pick % len(victims)], fault)) if victims else None
+        return (
+            _counted(site, fault, hit(site, victims[fault.pick % len(victims)], fault)) if victims else None
+        )
 
     return begin
 
@@ -126,7 +132,9 @@ def _ignores_drain(_site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) ->
 
 
 def _drain_lost(site: Site, fault: Fault) -> Undo | None:
-    victims = [vm for vm in site.serving() if vm.bridge is not None and vm.bridge.drain and vm.bridge.muc_joined]
+    victims = [
+        vm for vm in site.serving() if vm.bridge is not None and vm.bridge.drain and vm.bridge.muc_joined
+    ]
     if not victims:
         return None
     bridge = victims[fault.pick % len(victims)].bridge

@@ -185,7 +185,9 @@ def _of_kind(rng: Random, kind: Kind, end_s: float, per_hour: float) -> list[Fau
     found: list[Fault] = []
     at_s = rng.expovariate(per_hour / 3600)
     while at_s < end_s:
-        found.append(Fault(kind.name, round(at_s, 3), round(rng.uniform(*kind.lasts_s), 3), rng.getrandbits(24)))
+        found.append(
+            Fault(kind.name, round(at_s, 3), round(rng.uniform(*kind.lasts_s), 3), rng.getrandbits(24))
+        )
         at_s += rng.expovariate(per_hour / 3600)
     return found
 

@@ -170,7 +170,7 @@ class Run:
         found: list[str] = []
         for minute in range(PEACE_TICKS):
             self.world.advance(TICK_S)
-            await self._tick(self._process, self._engine)
+            await self._tick(*self._living())
             if self.court.violations:
                 return []
             if minute % 5 == 4 and self.world.now > self._calls_end:

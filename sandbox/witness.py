@@ -356,5 +356,3 @@ class WitnessedStore(_Port):
     async def _write(self, name: str, *args: Any) -> Any:
         self._alive()
         return await self._effect(name, self._inner.call(name, *args))
-
-

@@ -39,7 +39,18 @@ from scaler.errors import (
 from scaler.explain import Outcome, action_in_words
 from scaler.ledger import Ledger
 from scaler.lifecycle import Move, delete_retry, moved
-from scaler.model import Bridge, BridgeMemory, CreateIntent, Phase, Poll, Power, Purpose, Reach, Snapshot
+from scaler.model import (
+    Bridge,
+    BridgeMemory,
+    CreateIntent,
+    Instance,
+    Phase,
+    Poll,
+    Power,
+    Purpose,
+    Reach,
+    Snapshot,
+)
 from scaler.policy import ScalingPolicy
 from scaler.ports import Bridges, Clock, Cloud, Lease, Target
 from scaler.reflect import BACKOFF_MINUTES, fell, totals_of
@@ -238,9 +249,9 @@ async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
 async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:
     memory, now = ledger.bridge(action.vm_id), hands.clock.now()
     bridge = _bridge(hands, action.vm_id)
-    await _prove_gone(action, hands, bridge, memory)
     if bridge.instance is None:
         raise FactsChanged("ARM no longer lists it")
+    await _prove_gone(action, hands, bridge.instance, memory)
     _check_lease(hands)
     attempts = memory.delete_attempts + 1
     deleting = moved(
@@ -260,17 +271,16 @@ async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:
     ledger.remember(replace(deleting, operation=operation))
 
 
-async def _prove_gone(action: Delete, hands: Hands, bridge: Bridge, memory: BridgeMemory) -> None:
+async def _prove_gone(action: Delete, hands: Hands, instance: Instance, memory: BridgeMemory) -> None:
     """Prove again that no process can be serving. A time-out proves nothing of a VM that runs."""
     if memory.phase is Phase.DRAINING:
         report = await _same_bridge(hands, memory)
         _prove_empty_and_drained(hands, memory, report, joined=True)
         return
-    instance = bridge.instance
-    if instance is not None and instance.power is Power.STOPPED:
+    if instance.power is Power.STOPPED:
         return  # no process runs where no machine does
-    never_ran = instance is not None and instance.is_broken and action.cause is Cause.NEVER_READY
-    if never_ran and instance is not None and instance.address is None:
+    never_ran = instance.is_broken and action.cause is Cause.NEVER_READY
+    if never_ran and instance.address is None:
         return  # nor where ARM did not even get as far as an address
     report = await hands.bridges.read(_target(hands, memory))
     _prove(report.reach not in (Reach.ANSWERED, Reach.BROKEN), "something answers on it")

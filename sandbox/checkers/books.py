@@ -18,7 +18,12 @@ from state.rows import BRIDGES, INTENTS, STATES, RowFormat
 
 NAME = "books"
 LEASE_MUST_OUTLIVE = timedelta(seconds=30)
-VERBS = {"set_drain": ("drain", "undrain"), "shut_down": ("fence",), "delete": ("delete",), "scale_out": ("scale_out", "repair_capacity")}
+VERBS = {
+    "set_drain": ("drain", "undrain"),
+    "shut_down": ("fence",),
+    "delete": ("delete",),
+    "scale_out": ("scale_out", "repair_capacity"),
+}
 
 
 class BooksChecker:
@@ -42,7 +47,9 @@ class BooksChecker:
         if lease is None or newest is None or lease.epoch != newest.epoch:
             self._accuse(act, "is not under the newest lease")
         elif lease.until - act.host_now <= LEASE_MUST_OUTLIVE:
-            self._accuse(act, f"begins {(lease.until - act.host_now).total_seconds():.0f} s before its lease ends")
+            self._accuse(
+                act, f"begins {(lease.until - act.host_now).total_seconds():.0f} s before its lease ends"
+            )
 
     def after_tick(self, told: Told, report: Report | None) -> None:
         """Compare what was done with the record of it; read every row again."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sandbox.checkers.court import Court
-from sandbox.checkers.told import View, is_empty, judges_age
+from sandbox.checkers.told import View, is_empty, judges_age, says_open
 from sandbox.memory_store import MemoryStore
 from sandbox.witness import Act, Told
 from scaler.model import BridgeMemory, Phase, Poll, Power, Purpose, Reach
@@ -57,16 +57,17 @@ class KnowledgeChecker:
     """How much two clocks may differ: what lasted 30 s by one may have lasted less by another."""
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _pace: _Pace = field(default_factory=_Pace)
-    _pace_of: int = 0
+    _heard: Told | None = None
+    """The tick whose answers stand in the memory."""
+    _stats_before: dict[str, datetime | None] = field(default_factory=dict)
     _last_clean_up: tuple[datetime, str] | None = None
 
     # The checker's own part
 
     def before(self, act: Act, told: Told) -> None:
         """Judge one act."""
-        if self._pace_of != id(told):
-            self._pace, self._pace_of = _Pace(), id(told)
-        view = View(told, self.policy, {vm_id: seen.stats_at for vm_id, seen in self._seen.items()})
+        self._hear(told)
+        view = View(told, self.policy, self._stats_before)
         for objection in self._objections(act, view):
             self.court.accuse(NAME, f"{act.verb} {act.name or act.capacity}: {objection}")
         self._note(act, view)
@@ -105,7 +106,15 @@ class KnowledgeChecker:
             self._last_clean_up = (act.host_now, act.vm_id)
 
     def after_tick(self, told: Told, report: Report | None) -> None:
-        """Take the answers of the tick into the memory."""
+        """Take the answers of a tick without acts into the memory."""
+        self._hear(told)
+
+    def _hear(self, told: Told) -> None:
+        """Take the answers of the tick into the memory, once: they come before its first act."""
+        if self._heard is told:
+            return
+        self._heard, self._pace = told, _Pace()
+        self._stats_before = {vm_id: seen.stats_at for vm_id, seen in self._seen.items()}
         for vm_id, poll in told.polls.items():
             self._learn(self._seen.setdefault(vm_id, _Seen()), poll)
         listed = {instance.vm_id for instance in told.instances}
@@ -145,7 +154,7 @@ class KnowledgeChecker:
         found = self._against_scale_in(act, view)
         report = view.fresh_report(act, AS_FRESH_AS)
         found += _failed(
-            (report is not None and report.drain is False, "no fresh report of a bridge that is open"),
+            (report is not None and says_open(report), "no fresh report of a bridge that is open"),
             (self._pace.new_drains == 0, "a second new drain in one tick"),
             (not self._pace.scaled_out, "a new drain in a tick that scales out"),
             (not view.creations_in_flight(), "a new drain while a machine boots"),
@@ -153,9 +162,7 @@ class KnowledgeChecker:
         )
         return found + self._against_purpose(act, view, row, report)
 
-    def _against_purpose(
-        self, act: Act, view: View, row: BridgeMemory, report: Poll | None
-    ) -> list[str]:
+    def _against_purpose(self, act: Act, view: View, row: BridgeMemory, report: Poll | None) -> list[str]:
         if row.purpose is Purpose.TEAR_DOWN:
             return self._against_literal(act, view, row, report)
         older = [name for name in view.older_live(act.vm_id) if not view.leaves(name)]
@@ -166,9 +173,7 @@ class KnowledgeChecker:
             (view.our_drains() < limit, f"{view.our_drains()} drain already, at most {limit}"),
         )
 
-    def _against_literal(
-        self, act: Act, view: View, row: BridgeMemory, report: Poll | None
-    ) -> list[str]:
+    def _against_literal(self, act: Act, view: View, row: BridgeMemory, report: Poll | None) -> list[str]:
         """The owner's rule: idle, old enough, the oldest (more than one healthy is judged before)."""
         slack = self.clock_slack
         return _failed(
@@ -197,15 +202,21 @@ class KnowledgeChecker:
             (report is not None and report.drain is True, "no fresh report that it is drained"),
             (report is not None and is_empty(report), "no fresh report that it is empty"),
             (empty_for >= TWO_POLLS_APART - self.clock_slack, "not found empty in two polls"),
-            (stats is not None and stats.total_conferences_created == seen.created, "a conference came and went"),
+            (
+                stats is not None and stats.total_conferences_created == seen.created,
+                "a conference came and went",
+            ),
             (not view.is_blind(), "blind"),
         )
         if not row.ever_ready:
             return found + self._against_clean_up(act, view, row)
-        settled = seen.drained_at is not None and act.at - seen.drained_at >= timedelta(
-            seconds=self.policy.settle_seconds
-        ) - self.clock_slack
-        found += _failed((settled, "not settled"), (bool(stats and stats.mucs_joined), "it is not in its MUC"))
+        settled = (
+            seen.drained_at is not None
+            and act.at - seen.drained_at >= timedelta(seconds=self.policy.settle_seconds) - self.clock_slack
+        )
+        found += _failed(
+            (settled, "not settled"), (bool(stats and stats.mucs_joined), "it is not in its MUC")
+        )
         return found + self._against_scale_in(act, view) + self._against_literal(act, view, row, report)
 
     def _against_delete(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
@@ -229,7 +240,9 @@ class KnowledgeChecker:
 
     def _against_clean_up(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
         last, asked = self._last_clean_up, row.asked_at or row.first_seen
-        paced = last is None or last[1] == act.vm_id or act.host_now - last[0] >= CLEAN_UP_PACE - self.clock_slack
+        paced = (
+            last is None or last[1] == act.vm_id or act.host_now - last[0] >= CLEAN_UP_PACE - self.clock_slack
+        )
         overdue = act.host_now - asked >= self.policy.boot_timeout - self.clock_slack
         return _failed(
             (row.asked_by is not None, "a machine that we did not ask for"),
@@ -254,7 +267,8 @@ class KnowledgeChecker:
         fewest, most = len(view.staying()), len(view.listed)
         return _failed(
             (act.capacity == scale_set.capacity + len(new), f"{len(new)} intents on {scale_set.capacity}"),
-            (fewest + len(intents) <= act.capacity <= most + len(intents), "on a wrong base"),
+            # An intent may have ended in this very tick, which its row does not show yet.
+            (fewest + len(new) <= act.capacity <= most + len(intents), "on a wrong base"),
             (act.capacity <= self.policy.max_bridges + sick, f"over the maximum {self.policy.max_bridges}"),
             (len(new) <= self.policy.max_scale_out_step, "more than a step"),
             (not view.is_blind() or len(new) == 1, "blind, and more than one"),

@@ -20,6 +20,12 @@ def is_empty(poll: Poll) -> bool:
     return stats is not None and stats.conferences == 0 and stats.local_endpoints == 0
 
 
+def says_open(poll: Poll) -> bool:
+    """It said that it is not drained, in its statistics where its drain endpoint fails."""
+    said = poll.stats.drain if poll.drain is None and poll.stats is not None else poll.drain
+    return said is False
+
+
 def judges_age(
     view: View, vm_id: str, row: BridgeMemory, report: Poll | None, policy: ScalingPolicy, slack: timedelta
 ) -> bool:
@@ -36,7 +42,9 @@ def judges_age(
 class View:
     """Reads one tick's answers by the rules' words."""
 
-    def __init__(self, told: Told, policy: ScalingPolicy, stats_before: Mapping[str, datetime | None]) -> None:
+    def __init__(
+        self, told: Told, policy: ScalingPolicy, stats_before: Mapping[str, datetime | None]
+    ) -> None:
         """`stats_before`: newest timestamp of each machine's statistics before this tick."""
         self.told = told
         self.listed: dict[str, Instance] = {each.vm_id: each for each in told.instances}
@@ -122,7 +130,9 @@ class View:
     def older_live(self, vm_id: str) -> list[str]:
         """Bridges that count for 'oldest' and are older than this one."""
         mine = self._age(vm_id)
-        return [each for each in self.listed if each != vm_id and self._age(each) < mine and self._is_live(each)]
+        return [
+            each for each in self.listed if each != vm_id and self._age(each) < mine and self._is_live(each)
+        ]
 
     def _age(self, vm_id: str) -> tuple[datetime, str]:
         instance = self.listed.get(vm_id)
@@ -145,7 +155,11 @@ class View:
             instance = self.listed.get(vm_id)
             if instance is None or row.phase is not Phase.BOOTING or row.asked_at is None:
                 continue
-            if vm_id not in self.accepting() and self.told.now - row.asked_at < deadline and not _broken(instance):
+            if (
+                vm_id not in self.accepting()
+                and self.told.now - row.asked_at < deadline
+                and not _broken(instance)
+            ):
                 return True
         return False
 
@@ -177,7 +191,11 @@ class View:
 
     def has_witness(self, vm_id: str) -> bool:
         """Another bridge answered in this tick, or there is no other."""
-        others = [each for each, row in self.rows.items() if each != vm_id and row.ever_ready and each in self.listed]
+        others = [
+            each
+            for each, row in self.rows.items()
+            if each != vm_id and row.ever_ready and each in self.listed
+        ]
         answers = (self.poll(each) for each in others)
         return not others or any(poll is not None and poll.reach is Reach.ANSWERED for poll in answers)
 

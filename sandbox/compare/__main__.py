@@ -101,7 +101,8 @@ def compare(given: argparse.Namespace, progress: TextIO) -> Comparison:
 
 def write(comparison: Comparison, given: argparse.Namespace) -> None:
     """Write the page and its picture."""
-    command = f"make compare SEEDS={given.seeds}"
+    command = f"python -m sandbox.compare --seeds {given.seeds} --first-seed {given.first_seed}"
+    command += f" --days {given.days} --shapes {','.join(comparison.shapes)}"
     page = markdown(comparison, command, given.days, MINIMUM, MAXIMUM)
     (given.docs / "comparison.md").write_text(page, encoding="utf-8")
     (given.docs / "comparison.svg").write_text(svg(comparison), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -27,11 +28,13 @@ SHAPE_WORDS = {
 INTRODUCTION = """\
 # Comparison with other policies
 
-<!-- written by the command below; do not edit -->
+Written by `make compare`, which runs
 
-`{command}` simulates weeks of {days} days from a Monday, {seeds} of each shape, with seeds {first} to
-{last}, under each policy: the same people, the same model of booting machines, the same Jicofo. One shard
-of 8-vCPU bridges, at least {minimum} and at most {maximum}, begins with two. Figures are means per week.
+    {command}
+
+It simulates weeks of {days} days from a Monday, {seeds} of each shape, with seeds {first} to {last}, under
+each policy: the same people, the same model of booting machines, the same Jicofo. One shard of 8-vCPU
+bridges, at least {minimum} and at most {maximum}, begins with two. Figures are means per week.
 
 ![Overload minutes over bridge-hours, for each shape](comparison.svg)
 
@@ -58,15 +61,15 @@ under every policy.
 def show(console: Console, comparison: Comparison) -> None:
     """Print a table for each shape, then the verdicts."""
     for shape in comparison.shapes:
-        table = Table(title=SHAPE_WORDS.get(shape, shape), title_justify="left")
+        table = Table(title=SHAPE_WORDS.get(shape, shape), title_justify="left", box=SIMPLE)
         for name in COLUMNS:
-            table.add_column(name, justify="left" if name == "policy" else "right")
-        for cells in _rows(comparison, shape):
-            table.add_row(*cells)
+            table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=name == "policy")
+        for title, *figures in _rows(comparison, shape):
+            table.add_row(title.replace("`", ""), *figures)
         console.print(table)
     for verdict in verdicts(comparison):
-        mark = "holds " if verdict.holds else "FAILS "
-        console.print(f"{mark} {verdict.promise} {verdict.because}", markup=False, highlight=False)
+        mark = "holds" if verdict.holds else "does not hold"
+        console.print(f"{mark}: {verdict.promise} {verdict.because}", markup=False, highlight=False)
 
 
 def markdown(comparison: Comparison, command: str, days: int, minimum: int, maximum: int) -> str:
