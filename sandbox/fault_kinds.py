@@ -102,11 +102,10 @@ def _silent(_site: Site, vm: SimVm, _bridge: SimBridge, _fault: Fault) -> Undo:
 
 
 def _frozen(site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) -> Undo:
-    unsay = _says(bridge, bridge.stats(site.world.now))
-    return unsay
+    return _says(bridge, bridge.stats(site.world.now))
 
 
-def _lying_idle(site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo | None:
+def _lying_idle(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo | None:
     if not bridge.people:
         return None
     values = dict(IDLE)
@@ -151,7 +150,11 @@ def _strange(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
 def _statuses(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
     endpoint = ("health", "stats", "drain", "shutdown", "metrics")[fault.pick % 5]
     bridge.faults.statuses[endpoint] = (404, 500, 503)[fault.pick // 5 % 3]
-    return partial(bridge.faults.statuses.pop, endpoint, None)
+
+    def undo() -> None:
+        bridge.faults.statuses.pop(endpoint, None)
+
+    return undo
 
 
 def _xmpp_cut(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:

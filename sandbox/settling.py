@@ -11,6 +11,7 @@ from scaler.policy import ScalingPolicy
 
 LEFT_TO_THE_OPERATOR = ("sick", "cannot_reach", "foreign_drain", "drain_refused")
 """Alerts of machines that the rules leave to a person."""
+BLIND_FROM = 2
 HELD_UP = ("capacity_disagrees", "at_maximum")
 """Alerts of a shard that may not grow until a person acts."""
 
@@ -26,6 +27,8 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
         yield "the shard is not remembered"
         return
     alerts = stored.value.alerts
+    if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(scale_set):
+        return  # too many died for the engine to tell a dead fleet from its own deafness: a person must
     rows = {vm_id: row.value for vm_id, row in table.bridges.items()}
     listed = {vm.vm_id: vm for vm in scale_set.vms.values()}
     yield from (f"row of {rows[vm_id].name} without a machine" for vm_id in rows.keys() - listed.keys())
@@ -38,6 +41,11 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     yield from _of_all(accepting, len(left), alerts, policy)
     if scale_set.capacity != len(listed) and not any(a.startswith("capacity_disagrees") for a in alerts):
         yield f"capacity {scale_set.capacity}, {len(listed)} machines, and no alert"
+
+
+def _is_truly_silent(scale_set: SimScaleSet) -> bool:
+    silent = sum(vm.bridge is None or not vm.bridge.muc_joined for vm in scale_set.vms.values())
+    return silent >= BLIND_FROM and silent * 3 > len(scale_set.vms)
 
 
 def _of_all(accepting: int, left: int, alerts: object, policy: ScalingPolicy) -> Iterator[str]:

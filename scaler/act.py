@@ -53,7 +53,8 @@ from scaler.model import (
 )
 from scaler.policy import ScalingPolicy
 from scaler.ports import Bridges, Clock, Cloud, Lease, Target
-from scaler.reflect import BACKOFF_MINUTES, fell, totals_of
+from scaler.process import fell, totals_of
+from scaler.reflect import BACKOFF_MINUTES
 from scaler.selection import uptime
 
 T = TypeVar("T")

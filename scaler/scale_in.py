@@ -12,7 +12,7 @@ from datetime import timedelta
 from scaler import demand
 from scaler.decision import Action, Alert, Cause, Delete, Drain, Fence, Reason, Refusal, Repurpose
 from scaler.model import Bridge, Phase, Power, Purpose, Reach, ShardMemory
-from scaler.reflect import is_proved_empty
+from scaler.passive import is_proved_empty
 from scaler.selection import (
     DRAIN_TERMS,
     LITERAL_TERMS,
@@ -81,14 +81,21 @@ def _delete_in_flight(fleet: Fleet) -> bool:
 
 def _finish(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     memory = bridge.memory
-    if memory.exited_at is None or not _is_still_gone(bridge):
+    if not _never_ran(bridge) and (memory.exited_at is None or not _is_still_gone(bridge)):
         return _no(refuse(Reason.AWAITING_EXIT, "its process was not yet seen to be gone", bridge))
     if memory.ever_ready and fleet.accepting_others(bridge) < 1:
         return _no(refuse(Reason.LAST_ACCEPTING, "no other bridge accepts calls", bridge))
     if not free:
         return _no(refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge))
     cause = Cause.TEAR_DOWN if memory.ever_ready else Cause.NEVER_READY
-    return _do(Delete(bridge.vm_id, cause, f"its process ended, seen {memory.exited_at:%H:%M:%S} UTC"))
+    seen = f"ended, seen {memory.exited_at:%H:%M:%S} UTC" if memory.exited_at else "never ran"
+    return _do(Delete(bridge.vm_id, cause, f"its process {seen}"))
+
+
+def _never_ran(bridge: Bridge) -> bool:
+    """ARM could not make it, so there is no exit to wait for, also after a delete of it that failed."""
+    instance = bridge.instance
+    return not bridge.memory.ever_ready and instance is not None and instance.is_broken
 
 
 def _is_still_gone(bridge: Bridge) -> bool:

@@ -8,14 +8,16 @@ What is already on its way is the only brake, and taking a drain back is always 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from scaler import demand
 from scaler.decision import Action, Reason, Refusal, RepairCapacity, ScaleOut, Undrain, Vote
 from scaler.model import Bridge, BridgeMemory, Phase, Purpose, ShardMemory
 from scaler.selection import Fleet, is_our_drain, refuse
-from scaler.watch import capacity_disagrees, expected_capacity
+from scaler.watch import CAPACITY_DISAGREES, capacity_disagrees, expected_capacity
 
 _GOOD_POLLS_TO_OPEN = "11"
+LIST_IS_NEVER_OLDER = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,18 @@ def _may_repair(fleet: Fleet, state: ShardMemory) -> bool:
         and fleet.pending == 0
         and not fleet.deleting
         and state.blind_since is None
+        and (fleet.snapshot.scale_set.capacity < fleet.listed or _is_no_stale_list(fleet, state))
     )
+
+
+def _is_no_stale_list(fleet: Fleet, state: ShardMemory) -> bool:
+    """
+    Machines have been missing for longer than a list of ARM's is ever old.
+
+    To lower the capacity is to let Azure choose victims, if the machines are there after all.
+    """
+    since = state.alerts.get(f"{CAPACITY_DISAGREES}:{fleet.snapshot.shard}")
+    return since is not None and fleet.now - since >= LIST_IS_NEVER_OLDER
 
 
 def pause_undrains(fleet: Fleet) -> tuple[Undrain, ...]:

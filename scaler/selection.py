@@ -10,7 +10,7 @@ from scaler import demand
 from scaler.decision import Reason, Refusal
 from scaler.model import OURS_TO_UNDRAIN, Bridge, BridgeMemory, Phase, Purpose, Reach, Snapshot
 from scaler.policy import ScalingPolicy
-from scaler.reflect import process_began
+from scaler.process import process_began
 
 SICK_AFTER = timedelta(minutes=5)
 _LEAVING = frozenset({Phase.FENCED, Phase.DELETING})

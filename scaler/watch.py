@@ -12,6 +12,8 @@ from scaler.policy import ScalingPolicy
 from scaler.selection import Fleet, Silence, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
+CAPACITY_DISAGREES = "capacity_disagrees"
+"""Alert that is open while it lasts, and so tells since when."""
 OUTAGE = timedelta(minutes=5)
 """So long without a tick, and what is counted from tick to tick starts over."""
 DELETE_IS_LATE_AFTER = timedelta(minutes=15)
@@ -100,7 +102,7 @@ def _shard_alerts(fleet: Fleet, state: ShardMemory) -> list[Alert]:
         capacity = fleet.snapshot.scale_set.capacity
         found.append(
             Alert(
-                "capacity_disagrees",
+                CAPACITY_DISAGREES,
                 shard,
                 f"capacity is {capacity}, but {expected_capacity(fleet)} machines are listed or asked for: "
                 "set it by hand, or `repair_capacity`; until then nothing is added",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 from sandbox.checkers.court import Court
 from sandbox.memory_store import MemoryStore, Shard
@@ -15,6 +16,8 @@ from sandbox.witness import Act, Told
 from scaler.model import BridgeMemory, Phase
 from scaler.tick import Report
 from state.rows import BRIDGES, INTENTS, STATES, RowFormat
+
+T = TypeVar("T")
 
 NAME = "books"
 LEASE_MUST_OUTLIVE = timedelta(seconds=30)
@@ -83,7 +86,7 @@ class BooksChecker:
         for key, state in table.states.items():
             self._read_again(STATES, key, state.value)
 
-    def _read_again(self, format_: RowFormat[object], key: str, value: object) -> None:
+    def _read_again(self, format_: RowFormat[T], key: str, value: T) -> None:
         place = (format_.name, key)
         if self._parsed.get(place) is value:
             return

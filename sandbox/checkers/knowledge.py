@@ -91,7 +91,7 @@ class KnowledgeChecker:
     def _note(self, act: Act, view: View) -> None:
         """Remember what later acts are judged by."""
         if act.verb == "scale_out":
-            self._pace.scaled_out = True
+            self._pace.scaled_out = bool(view.new_intents(self.store.table(self.shard)))
             return
         seen = self._seen.setdefault(act.vm_id, _Seen())
         if act.verb == "set_drain" and act.on:
@@ -254,7 +254,7 @@ class KnowledgeChecker:
     def _against_purchase(self, act: Act, view: View) -> list[str]:
         table = self.store.table(self.shard)
         intents = [row.value for row in table.intents.values() if row.value.is_open]
-        new = [i for i in intents if view.told.lease and i.epoch == view.told.lease.epoch]
+        new = view.new_intents(table)
         scale_set = view.told.scale_set
         if scale_set is None:
             return ["the scale set was not told"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from sandbox.memory_store import Shard
 from sandbox.witness import Act, Told
-from scaler.model import BridgeMemory, Instance, Phase, Poll, Power, Purpose, Reach
+from scaler.model import BridgeMemory, CreateIntent, Instance, Phase, Poll, Power, Purpose, Reach
 from scaler.policy import ScalingPolicy
 
 BLIND_FROM = 2
@@ -147,6 +148,12 @@ class View:
         if row.phase in (Phase.BOOTING, Phase.FAILED):
             return False
         return row.phase in (Phase.FENCED, Phase.DELETING) or not self.is_bad(vm_id)
+
+    def new_intents(self, table: Shard) -> list[CreateIntent]:
+        """Machines that were asked for under the lease of this tick."""
+        epoch = self.told.lease.epoch if self.told.lease is not None else None
+        written = (row.value for row in table.intents.values())
+        return [intent for intent in written if intent.is_open and intent.epoch == epoch]
 
     def creations_in_flight(self) -> bool:
         """A machine that we asked for boots, within its deadline."""

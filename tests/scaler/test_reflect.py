@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from scaler.decision import EventKind
+from scaler.health import why_unhealthy
 from scaler.model import BridgeStats, Instance, Phase, PlatformLoad, Poll, Power, Purpose, Reach
-from scaler.reflect import Heard, is_proved_empty, reflect, why_unhealthy
+from scaler.passive import is_proved_empty
+from scaler.reflect import Heard, reflect
 from tests.scaler.builders import (
     HOUR,
     MINUTE,

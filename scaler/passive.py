@@ -1,0 +1,185 @@
+"""The moves that a bridge makes by itself, phase by phase, and what is proved by looking. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from scaler.decision import EventKind
+from scaler.lifecycle import Move, moved
+from scaler.model import BridgeMemory, BridgeStats, Instance, Phase, Poll, Power, Purpose, Reach
+from scaler.noticed import Log
+from scaler.policy import ScalingPolicy
+
+EXIT_PROOF = timedelta(seconds=30)
+"""A refused connection counts as an exit when it was refused twice, this far apart."""
+EMPTY_PROOF = timedelta(seconds=10)
+"""Two empty polls must lie this far apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One bridge in one tick, for the move that it may make."""
+
+    memory: BridgeMemory
+    instance: Instance
+    poll: Poll
+    stats: BridgeStats | None
+    restarted: bool
+    healthy: bool
+
+
+def _booting(seen: Seen, policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
+    memory = seen.memory
+    if seen.healthy and seen.poll.drain is False:
+        took = (now - _boot_began(memory)).total_seconds()
+        log.say(EventKind.READY, memory, f"accepts calls {took:.0f} s after it was asked for")
+        log.boots_done += 1
+        return moved(memory, Move.JOINED, now, ever_ready=True)
+    if now - _boot_began(memory) < policy.boot_timeout and not seen.instance.is_broken:
+        return memory
+    failure = seen.instance.error or seen.poll.problem or f"port {seen.poll.reach}"
+    if seen.healthy:
+        failure = "healthy, but still drained"
+    minutes = (now - _boot_began(memory)).total_seconds() / 60
+    log.say(
+        EventKind.BOOT_FAILED, memory, f"not accepting {minutes:.0f} min after it was asked for: {failure}"
+    )
+    if memory.asked_by is not None:
+        log.boots_failed += 1
+        log.failed_intents.add(memory.asked_by)
+    return moved(memory, Move.BOOT_TIMED_OUT, now, failure=failure)
+
+
+def _boot_began(memory: BridgeMemory) -> datetime:
+    return memory.asked_at or memory.time_created or memory.first_seen
+
+
+def _failed(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
+    memory = seen.memory
+    if seen.healthy and seen.poll.drain is False:
+        log.say(EventKind.READY_LATE, memory, "accepts calls after all")
+        return moved(memory, Move.JOINED, now, ever_ready=True)
+    return _empty_proof(_exit_proof(seen, memory, now), seen, now)
+
+
+def _ready(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
+    memory = seen.memory
+    if seen.poll.drain and not memory.starts_drained:
+        log.say(EventKind.FOREIGN_DRAIN, memory, "is drained, and not by us: it is left alone")
+        return moved(memory, Move.DRAIN, now, purpose=Purpose.FOREIGN, drained_at=now)
+    return memory
+
+
+def _draining(seen: Seen, policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
+    memory, drain = seen.memory, seen.poll.drain
+    if seen.restarted and memory.purpose is not Purpose.OPERATOR:
+        return moved(memory, Move.NEW_PROCESS, now)
+    if not memory.wanted_drain:
+        if drain is False:
+            log.say(EventKind.DRAIN_ENDED, memory, "accepts new calls again")
+            return moved(memory, Move.DRAIN_ENDED, now)
+        return memory
+    if drain is None:
+        return memory
+    if not drain:
+        if memory.drained_at is not None:
+            log.say(EventKind.DRAIN_LOST, memory, "we drained it, and it says that it is not drained")
+        return replace(
+            memory,
+            drained_at=None,
+            drain_unseen_polls=memory.drain_unseen_polls + 1,
+            **_NO_EMPTY,
+        )
+    memory = replace(memory, drained_at=memory.drained_at or now, drain_unseen_polls=0)
+    settled_at = (memory.drained_at or now) + timedelta(seconds=policy.settle_seconds)
+    return _empty_proof(memory, seen, now) if now >= settled_at else memory
+
+
+def _fenced(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
+    memory, stats = seen.memory, seen.poll.stats
+    back = stats is not None and not stats.graceful_shutdown and not stats.shutting_down
+    if (seen.restarted or back) and not memory.ever_ready:
+        return moved(memory, Move.STILL_FAILED, now)
+    if seen.restarted or back:
+        log.say(EventKind.RESTARTED, memory, "answers after the fence as if nothing were: every term anew")
+        return moved(memory, Move.NEW_PROCESS, now, restart_seen_at=now, starts_drained=True)
+    memory = _exit_proof(seen, memory, now)
+    if memory.exited_at is not None and seen.memory.exited_at is None:
+        log.say(EventKind.EXITED, memory, "its process is gone: refused twice, nothing answering between")
+    return memory
+
+
+def _deleting(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
+    """Follow a machine that ARM was asked to delete; one that ARM kept and that serves again is a bridge."""
+    memory = seen.memory
+    due = memory.operation is None and (memory.delete_not_before is None or now >= memory.delete_not_before)
+    kept = due and not seen.instance.is_deleting
+    if kept and seen.poll.reach is Reach.ANSWERED and memory.ever_ready:
+        log.say(EventKind.RESTARTED, memory, "ARM did not delete it, and it answers again: every term anew")
+        return moved(memory, Move.NEW_PROCESS, now, restart_seen_at=now, starts_drained=True)
+    return _exit_proof(seen, memory, now)
+
+
+_NO_EMPTY: dict[str, Any] = {"empty_since": None, "empty_seen_at": None, "created_at_empty": None}
+
+
+_PASSIVE: dict[Phase, Callable[[Seen, ScalingPolicy, datetime, Log], BridgeMemory]] = {
+    Phase.BOOTING: _booting,
+    Phase.FAILED: _failed,
+    Phase.READY: _ready,
+    Phase.DRAINING: _draining,
+    Phase.FENCED: _fenced,
+    Phase.DELETING: _deleting,
+}
+
+
+def _empty_proof(memory: BridgeMemory, seen: Seen, now: datetime) -> BridgeMemory:
+    """Remember since when it is empty with nothing created between; anything else starts over."""
+    stats = seen.stats
+    empty = stats is not None and seen.poll.drain is True and _is_empty(stats)
+    if memory.ever_ready and (stats is None or not stats.mucs_joined):
+        empty = False  # cut off from Jicofo it may be empty only because nobody can tell it of calls
+    if not empty or stats is None or stats.total_conferences_created is None:
+        return replace(memory, **_NO_EMPTY)
+    if memory.empty_since is None or memory.created_at_empty != stats.total_conferences_created:
+        created = stats.total_conferences_created
+        return replace(memory, empty_since=now, empty_seen_at=now, created_at_empty=created)
+    return replace(memory, empty_seen_at=now)
+
+
+def _is_empty(stats: BridgeStats) -> bool:
+    return stats.conferences == 0 and stats.local_endpoints == 0
+
+
+def _exit_proof(seen: Seen, memory: BridgeMemory, now: datetime) -> BridgeMemory:
+    """
+    Remember since when its port is refused by a VM that runs, or ARM says that the VM does not run.
+
+    Anything that answers starts over.
+
+    A time-out proves neither: it keeps what was proved, and adds nothing.
+    """
+    if seen.poll.reach in (Reach.ANSWERED, Reach.BROKEN):
+        return replace(memory, refused_since=None, refused_seen_at=None, exited_at=None)
+    stopped = seen.instance.power is Power.STOPPED
+    refused = seen.poll.reach is Reach.REFUSED and seen.instance.power is Power.RUNNING
+    if not refused and not stopped:
+        return memory
+    since = memory.refused_since or now
+    exited = memory.exited_at or (now if now - since >= EXIT_PROOF else None)
+    return replace(memory, refused_since=since, refused_seen_at=now, exited_at=exited)
+
+
+def is_proved_empty(memory: BridgeMemory) -> bool:
+    """Two empty polls at least 10 s apart, with no conference created between."""
+    if memory.empty_since is None or memory.empty_seen_at is None:
+        return False
+    return memory.empty_seen_at - memory.empty_since >= EMPTY_PROOF
+
+
+def move_by_itself(seen: Seen, policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
+    """Return a bridge's memory after what the world did to it."""
+    return _PASSIVE[seen.memory.phase](seen, policy, now, log)
