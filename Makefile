@@ -28,7 +28,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 
-.PHONY: help setup run compare test lint fmt lock clean
+.PHONY: help setup run sim compare test lint fmt lock clean
 
 help: ## Show this list
 	@echo "jvb-autoscaler: make <target>"
@@ -41,6 +41,9 @@ setup: .cache/python.stamp .cache/npm.stamp ## Install everything (the other tar
 
 run: setup ## Show a simulated day; SEED=1 HOURS=24 choose which and how long
 	@$(BIN)/python -m sandbox.day --seed $(SEED) --hours $(HOURS)
+
+sim: setup ## Live through disasters; SEEDS=1000 FIRST=1 HOURS=4 (of faults each), on all cores
+	@$(BIN)/python -m sandbox.sim --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) --hours $(if $(filter file,$(origin HOURS)),4,$(HOURS))
 
 compare: setup ## Compare with other policies on seeded weeks (5 min) and write docs/comparison.*; SEEDS=2
 	@$(BIN)/python -m sandbox.compare --seeds $(or $(SEEDS),2) --docs docs

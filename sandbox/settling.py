@@ -9,7 +9,7 @@ from sandbox.memory_store import Shard
 from scaler.model import BridgeMemory, Phase
 from scaler.policy import ScalingPolicy
 
-LEFT_TO_THE_OPERATOR = ("sick", "cannot_reach", "foreign_drain", "drain_refused")
+LEFT_TO_THE_OPERATOR = ("sick", "cannot_reach", "foreign_drain", "drain_refused", "no_fence")
 """Alerts of machines that the rules leave to a person."""
 BLIND_FROM = 2
 HELD_UP = ("capacity_disagrees", "at_maximum")

@@ -8,6 +8,7 @@ never exercised. A failing seed is told with its smallest story.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import os
 import sys
@@ -37,6 +38,7 @@ class Summary:
     exercised: Counter[str] = field(default_factory=Counter)
     acts: Counter[str] = field(default_factory=Counter)
     failed: list[Verdict] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
 
     def add(self, verdict: Verdict) -> None:
         """Count one run."""
@@ -44,8 +46,14 @@ class Summary:
         self.ticks += verdict.ticks
         self.exercised += verdict.exercised
         self.acts += verdict.acts
+        self.digests.append(verdict.digest)
         if verdict.failed:
             self.failed.append(verdict)
+
+    @property
+    def digest(self) -> str:
+        """Of every journal: the same seeds on the same code have the same one."""
+        return hashlib.sha256("".join(self.digests).encode()).hexdigest()[:16]
 
     @property
     def never_exercised(self) -> list[str]:
@@ -128,6 +136,7 @@ def _tell(summary: Summary, seconds: float, hours: float) -> None:
     done = ", ".join(f"{count} {verb}" for verb, count in sorted(summary.acts.items()))
     print(f"\n{summary.runs} seeds of {hours:g} faulty hours in {seconds:.0f} s, {summary.ticks} ticks")
     print(f"({summary.ticks / seconds:.0f} a second). The engine asked for: {done}.")
+    print(f"Digest of the journals: {summary.digest}")
     print(f"{len(summary.failed)} seeds failed{': ' if summary.failed else ''}", end="")
     print(", ".join(str(verdict.seed) for verdict in summary.failed))
     if summary.never_exercised:

@@ -236,7 +236,7 @@ async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
     )
     await ledger.intend(fenced)
     if action.never_ready:
-        ledger.state = replace(ledger.state, last_clean_up_at=now)
+        await ledger.intend_state(replace(ledger.state, last_clean_up_at=now))
     try:
         await hands.bridges.shut_down(_target(hands, memory))
     except Refused as error:
@@ -267,7 +267,7 @@ async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:
     )
     await ledger.intend(deleting)
     if action.cause is not Cause.TEAR_DOWN:
-        ledger.state = replace(ledger.state, last_clean_up_at=now)
+        await ledger.intend_state(replace(ledger.state, last_clean_up_at=now))
     operation = await _called(hands.cloud.delete(bridge.instance), stops=True)
     ledger.remember(replace(deleting, operation=operation))
 

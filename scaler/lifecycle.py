@@ -62,6 +62,7 @@ TABLE: dict[tuple[Phase, Move], Phase] = {
     (Phase.FENCED, Move.NEW_PROCESS): Phase.READY,
     (Phase.FENCED, Move.STILL_FAILED): Phase.FAILED,
     (Phase.DELETING, Move.NEW_PROCESS): Phase.READY,  # the delete failed, and something serves again
+    (Phase.DELETING, Move.STILL_FAILED): Phase.FAILED,  # the same, of one that never was a bridge
     (Phase.FENCED, Move.DELETE): Phase.DELETING,
     (Phase.DELETING, Move.DELETE): Phase.DELETING,
     **{(phase, Move.NOT_LISTED): Phase.GONE for phase in Phase if phase is not Phase.GONE},

@@ -117,7 +117,9 @@ def _deleting(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> Br
     memory = seen.memory
     due = memory.operation is None and (memory.delete_not_before is None or now >= memory.delete_not_before)
     kept = due and not seen.instance.is_deleting
-    if kept and seen.poll.reach is Reach.ANSWERED and memory.ever_ready:
+    if kept and seen.poll.reach is Reach.ANSWERED and not memory.ever_ready:
+        return moved(memory, Move.STILL_FAILED, now)
+    if kept and seen.poll.reach is Reach.ANSWERED:
         log.say(EventKind.RESTARTED, memory, "ARM did not delete it, and it answers again: every term anew")
         return moved(memory, Move.NEW_PROCESS, now, restart_seen_at=now, starts_drained=True)
     return _exit_proof(seen, memory, now)

@@ -85,6 +85,8 @@ def _finish(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
         return _no(refuse(Reason.AWAITING_EXIT, "its process was not yet seen to be gone", bridge))
     if memory.ever_ready and fleet.accepting_others(bridge) < 1:
         return _no(refuse(Reason.LAST_ACCEPTING, "no other bridge accepts calls", bridge))
+    if not memory.ever_ready and not _has_witness(fleet, bridge):
+        return _no(refuse(Reason.NO_WITNESS, "no other bridge answers: it may be us", bridge))
     if not free:
         return _no(refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge))
     cause = Cause.TEAR_DOWN if memory.ever_ready else Cause.NEVER_READY

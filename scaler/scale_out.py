@@ -13,7 +13,7 @@ from datetime import timedelta
 from scaler import demand
 from scaler.decision import Action, Reason, Refusal, RepairCapacity, ScaleOut, Undrain, Vote
 from scaler.model import Bridge, BridgeMemory, Phase, Purpose, ShardMemory
-from scaler.selection import Fleet, is_our_drain, refuse
+from scaler.selection import Fleet, is_our_drain, oldest, refuse
 from scaler.watch import CAPACITY_DISAGREES, capacity_disagrees, expected_capacity
 
 _GOOD_POLLS_TO_OPEN = "11"
@@ -144,15 +144,30 @@ def _undrains(fleet: Fleet, wish: Want, askers: tuple[str, ...]) -> tuple[Undrai
     """Take drains back, youngest first, where the rest does not carry the load or the minimum."""
     floor = fleet.policy.minimum
     needed = max(wish.accepting, floor) - len(fleet.accepting)
+    because = f"{max(wish.accepting, floor)} accepting bridges are wanted, {len(fleet.accepting)} accept"
+    if needed <= 0 and _is_out_of_turn(fleet):
+        needed, because = 1, "an older bridge is back, has to go first, and cannot while this one drains"
     chosen = [b for b in fleet.our_drains if b.healthy][: max(0, needed)]
     return tuple(
         Undrain(
             bridge.vm_id,
-            f"{max(wish.accepting, floor)} accepting bridges are wanted, {len(fleet.accepting)} accept",
+            because,
             answers=askers[place : place + 1],
         )
         for place, bridge in enumerate(chosen)
     )
+
+
+def _is_out_of_turn(fleet: Fleet) -> bool:
+    """
+    Our drains wait for the oldest to go, and it waits for one of them to accept again.
+
+    So it is when a bridge that was given up as sick comes back: without this both waited for ever.
+    """
+    first = oldest(fleet)
+    if first is None or first.phase is not Phase.READY:
+        return False
+    return fleet.accepting_others(first) < fleet.policy.minimum
 
 
 def _missing(fleet: Fleet, wish: Want, undrained: int) -> tuple[int, tuple[Vote, ...]]:

@@ -129,8 +129,10 @@ def _creations(act: Act, told: Told, table: Shard) -> str | None:
     epoch = told.lease.epoch if told.lease else None
     written = [row.value for row in table.intents.values()]
     asked = [i for i in written if i.is_open and i.epoch == epoch and i.capacity == act.capacity]
-    repaired = told.scale_set is not None and act.capacity <= told.scale_set.capacity
-    return None if asked or repaired else "has no intent"
+    if asked:
+        return None
+    listed = sum(not each.is_deleting for each in told.instances)
+    return None if act.capacity == listed else "has no intent, and is no repair"
 
 
 _INTENT: dict[str, Callable[[Act, Told, Shard], str | None]] = {

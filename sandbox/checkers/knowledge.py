@@ -60,7 +60,9 @@ class KnowledgeChecker:
     _heard: Told | None = None
     """The tick whose answers stand in the memory."""
     _stats_before: dict[str, datetime | None] = field(default_factory=dict)
-    _last_clean_up: tuple[datetime, str] | None = None
+    _last_clean_up: datetime | None = None
+    _cleaned: set[str] = field(default_factory=set)
+    """Machines whose clean-up has begun: going on with it is no second one."""
 
     # The checker's own part
 
@@ -103,7 +105,9 @@ class KnowledgeChecker:
             self._pace.deletes += 1
         row = self._row(act.vm_id)
         if act.verb in ("delete", "shut_down") and row is not None and not row.ever_ready:
-            self._last_clean_up = (act.host_now, act.vm_id)
+            if act.vm_id not in self._cleaned:
+                self._last_clean_up = act.host_now
+            self._cleaned.add(act.vm_id)
 
     def after_tick(self, told: Told, report: Report | None) -> None:
         """Take the answers of a tick without acts into the memory."""
@@ -240,9 +244,8 @@ class KnowledgeChecker:
 
     def _against_clean_up(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
         last, asked = self._last_clean_up, row.asked_at or row.first_seen
-        paced = (
-            last is None or last[1] == act.vm_id or act.host_now - last[0] >= CLEAN_UP_PACE - self.clock_slack
-        )
+        begun = last is None or act.vm_id in self._cleaned
+        paced = begun or (last is not None and act.host_now - last >= CLEAN_UP_PACE - self.clock_slack)
         overdue = act.host_now - asked >= self.policy.boot_timeout - self.clock_slack
         return _failed(
             (row.asked_by is not None, "a machine that we did not ask for"),

@@ -107,9 +107,13 @@ class View:
         return row is not None and row.phase is Phase.DRAINING and row.wanted_drain
 
     def our_drains(self) -> int:
-        """How many drains of ours were in force."""
-        rows = (row for vm_id, row in self.rows.items() if vm_id in self.listed)
-        return sum(row.phase is Phase.DRAINING and row.wanted_drain and row.purpose in _OURS for row in rows)
+        """How many drains of ours are in force: one that is lost by a restart no longer is."""
+        return sum(self._is_our_drain(vm_id) for vm_id in self.listed)
+
+    def _is_our_drain(self, vm_id: str) -> bool:
+        row, poll = self.rows.get(vm_id), self.poll(vm_id)
+        ours = row is not None and self.was_our_drain(vm_id) and row.purpose in _OURS
+        return ours and (poll is None or (poll.drain is not False and not _is_another(row, poll)))
 
     def staying(self) -> set[str]:
         """Machines that nobody deletes."""
@@ -205,6 +209,13 @@ class View:
         ]
         answers = (self.poll(each) for each in others)
         return not others or any(poll is not None and poll.reach is Reach.ANSWERED for poll in answers)
+
+
+def _is_another(row: BridgeMemory | None, poll: Poll) -> bool:
+    """It says that its process started at another moment than the row has."""
+    known = row.process_started_at if row is not None else None
+    told = poll.process_started_at
+    return known is not None and told is not None and abs(told - known) > timedelta(seconds=1)
 
 
 def _broken(instance: Instance) -> bool:

@@ -1,4 +1,4 @@
-"""What the figures say: sums over seeds, the promises that hold or not, and where this product loses."""
+"""What the figures say: means over seeds, the promises that hold or not, and where this product loses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sandbox.compare.week import Result
 BUSY_SHAPES, STILL_SHAPES = ("office", "school", "growth"), ("owls", "webinar")
 FEWER_THAN_LITERAL = 0.40
 RATIO_AIM = 1.5
-_SUMMED = tuple(field.name for field in fields(Result) if field.name not in {"policy", "shape", "seed"})
+_FIGURES = tuple(field.name for field in fields(Result) if field.name not in {"policy", "shape", "seed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All results, summed over seeds where a method says so."""
+    """All results, and their means over the seeds."""
 
     results: tuple[Result, ...]
 
@@ -39,24 +39,24 @@ class Comparison:
         """Seeds in order."""
         return tuple(sorted({result.seed for result in self.results}))
 
-    def total(self, shape: str, policy: str) -> Result:
-        """Sum over the seeds."""
-        return _sum([r for r in self.results if (r.shape, r.policy) == (shape, policy)])
+    def mean(self, shape: str, policy: str) -> Result:
+        """Return an average week."""
+        return _mean([r for r in self.results if (r.shape, r.policy) == (shape, policy)])
 
     def row(self, shape: str) -> list[Result]:
-        """Every policy of one shape, summed over the seeds."""
+        """Every policy in one shape, its average week."""
         present = {result.policy for result in self.results}
-        return [self.total(shape, policy) for policy in POLICIES if policy in present]
+        return [self.mean(shape, policy) for policy in POLICIES if policy in present]
 
     def rivals(self, shape: str) -> list[Result]:
-        """Policies of others in one shape, summed over the seeds."""
+        """Policies of others in one shape, its average week."""
         return [result for result in self.row(shape) if result.policy not in {OURS, OURS_IDLE}]
 
 
-def _sum(results: Sequence[Result]) -> Result:
+def _mean(results: Sequence[Result]) -> Result:
     first = results[0]
-    sums = {name: sum(getattr(result, name) for result in results) for name in _SUMMED}
-    return Result(first.policy, first.shape, first.seed, **sums)
+    means = {name: sum(getattr(result, name) for result in results) / len(results) for name in _FIGURES}
+    return Result(first.policy, first.shape, first.seed, **means)
 
 
 def beats(one: Result, other: Result) -> bool:
@@ -87,7 +87,7 @@ def _cuts_nothing(comparison: Comparison) -> Verdict:
 def _unbeaten(comparison: Comparison, shapes: Sequence[str]) -> Verdict:
     better = []
     for shape in _of(comparison, shapes):
-        ours = comparison.total(shape, OURS)
+        ours = comparison.mean(shape, OURS)
         better += [
             f"{shape}: {POLICIES[rival.policy].title} ({_against(rival, ours)})"
             for rival in comparison.rivals(shape)
@@ -100,7 +100,7 @@ def _unbeaten(comparison: Comparison, shapes: Sequence[str]) -> Verdict:
 
 def _against(rival: Result, ours: Result) -> str:
     return (
-        f"{rival.overload_minutes} against {ours.overload_minutes} overload minutes, "
+        f"{rival.overload_minutes:.0f} against {ours.overload_minutes:.0f} overload minutes, "
         f"{rival.bridge_hours:.0f} against {ours.bridge_hours:.0f} bridge-hours"
     )
 
@@ -121,7 +121,7 @@ def _fewer_than_literal(comparison: Comparison) -> Verdict:
 
 def _near_the_bound(comparison: Comparison) -> Verdict:
     ratios = {
-        name: _sum([r for r in comparison.results if r.policy == name]).ratio
+        name: _mean([r for r in comparison.results if r.policy == name]).ratio
         for name in (OURS, OURS_IDLE)
         if any(r.policy == name for r in comparison.results)
     }
@@ -132,7 +132,7 @@ def _near_the_bound(comparison: Comparison) -> Verdict:
 
 def losses(comparison: Comparison, shape: str) -> list[str]:
     """Sentences that say who does better than this product at what, in one shape."""
-    ours = comparison.total(shape, OURS)
+    ours = comparison.mean(shape, OURS)
     said = []
     for rival in comparison.rivals(shape):
         fewer_minutes = rival.overload_minutes < ours.overload_minutes
@@ -144,6 +144,6 @@ def losses(comparison: Comparison, shape: str) -> list[str]:
             for word, true in (("less overload", fewer_minutes), ("fewer bridge-hours", fewer_hours))
             if true
         )
-        price = f"; it cuts {rival.calls_cut} calls" if rival.calls_cut else ""
+        price = f"; calls cut: {rival.calls_cut:g}" if rival.calls_cut else ""
         said.append(f"{POLICIES[rival.policy].title} has {what}: {_against(rival, ours)}{price}.")
     return said

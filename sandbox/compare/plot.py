@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil, log10
+from math import ceil
 from xml.sax.saxutils import escape
 
 from sandbox.compare.judge import Comparison
@@ -14,7 +14,8 @@ WIDTH, PANEL, HEIGHT = 960, 320, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 40
 RADIUS = 8
 COLOURS = ("#0b6e4f", "#5aa786", "#b23a48", "#2f6fb0", "#c77c11", "#7a4fa3", "#5f6670")
-TICKS = (0, 1, 10, 100, 1_000, 10_000)
+STEPS = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+MOST_TICKS = 7
 
 
 def svg(comparison: Comparison) -> str:
@@ -35,29 +36,28 @@ def svg(comparison: Comparison) -> str:
 
 
 class _Scale:
-    """Places figures in a panel: linear to the right from the bound on, logarithmic upwards."""
+    """Places figures in a panel: to the right over the bound, upwards from no overload."""
 
-    def __init__(self, results: list[Result], weeks: int) -> None:
-        self._weeks = weeks
+    def __init__(self, results: list[Result]) -> None:
         self.low = min(0.9, *(result.ratio for result in results)) - 0.1
         self.high = max(result.ratio for result in results) + 0.2
-        self.top = max(10.0, *(result.overload_minutes / weeks for result in results))
+        self.top = max(50.0, *(result.overload_minutes for result in results)) * 1.08
+        self.step = next((step for step in STEPS if self.top / step <= MOST_TICKS), STEPS[-1])
 
     def x(self, ratio: float) -> float:
         share = (ratio - self.low) / (self.high - self.low)
         return round(LEFT + share * (PANEL - LEFT - RIGHT), 1)
 
     def y(self, minutes: float) -> float:
-        share = log10(1 + minutes) / log10(1 + self.top * 1.6)
-        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+        return round(HEIGHT - BOTTOM - minutes / self.top * (HEIGHT - TOP - BOTTOM), 1)
 
     def of(self, result: Result) -> tuple[float, float]:
-        return self.x(result.ratio), self.y(result.overload_minutes / self._weeks)
+        return self.x(result.ratio), self.y(result.overload_minutes)
 
 
 def _panel(comparison: Comparison, shape: str) -> Iterator[str]:
     results = comparison.row(shape)
-    scale = _Scale(results, len(comparison.seeds))
+    scale = _Scale(results)
     yield f'<text x="{LEFT}" y="20" font-size="13" font-weight="bold">{escape(shape)}</text>'
     yield from _grid(scale)
     for result in reversed(results):
@@ -66,11 +66,10 @@ def _panel(comparison: Comparison, shape: str) -> Iterator[str]:
 
 def _grid(scale: _Scale) -> Iterator[str]:
     right, bottom = PANEL - RIGHT, HEIGHT - BOTTOM
-    for minutes in TICKS:
-        if minutes <= scale.top * 1.6:
-            y = scale.y(minutes)
-            yield f'<line x1="{LEFT}" y1="{y}" x2="{right}" y2="{y}" stroke="#dddddd"/>'
-            yield f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{minutes:,}</text>'
+    for minutes in range(0, int(scale.top) + 1, scale.step):
+        y = scale.y(minutes)
+        yield f'<line x1="{LEFT}" y1="{y}" x2="{right}" y2="{y}" stroke="#dddddd"/>'
+        yield f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{minutes:,}</text>'
     step = 0.5 if scale.high - scale.low <= 4 else 1.0
     for number in range(ceil(scale.low / step), int(scale.high / step) + 1):
         x = scale.x(number * step)

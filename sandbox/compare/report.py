@@ -32,9 +32,9 @@ Written by `make compare`, which runs
 
     {command}
 
-It simulates weeks of {days} days from a Monday, {seeds} of each shape, with seeds {first} to {last}, under
-each policy: the same people, the same model of booting machines, the same Jicofo. One shard of 8-vCPU
-bridges, at least {minimum} and at most {maximum}, begins with two. Figures are means per week.
+It simulates weeks of {days} days from a Monday, {seeds} of each shape, with seeds {first} to {last},
+under each policy: the same people, the same model of booting machines, the same Jicofo. One shard of
+8-vCPU bridges, at least {minimum} and at most {maximum}, begins with two. Figures are means per week.
 
 ![Overload minutes over bridge-hours, for each shape](comparison.svg)
 
@@ -134,30 +134,28 @@ def _section(comparison: Comparison, shape: str) -> str:
 
 
 def _rows(comparison: Comparison, shape: str) -> Iterator[tuple[str, ...]]:
-    weeks = len(comparison.seeds)
     for result in comparison.row(shape):
-        yield _cells(result, weeks)
-    bound = comparison.total(shape, OURS).bound_hours / weeks
+        yield _cells(result)
+    bound = comparison.mean(shape, OURS).bound_hours
     yield ("clairvoyant bound", f"{bound:.1f}", "1.00", *("-",) * 5)
 
 
-def _cells(result: Result, weeks: int) -> tuple[str, ...]:
-    cut = f"{_mean(result.calls_cut, weeks)} ({_mean(result.people_cut, weeks)})" if result.calls_cut else "0"
+def _cells(result: Result) -> tuple[str, ...]:
+    cut = f"{_short(result.calls_cut)} ({_short(result.people_cut)})" if result.calls_cut else "0"
     return (
         POLICIES[result.policy].title,
-        f"{result.bridge_hours / weeks:.1f}",
+        f"{result.bridge_hours:.1f}",
         f"{result.ratio:.2f}",
-        _mean(result.overload_minutes, weeks),
-        _mean(result.user_minutes, weeks),
+        _short(result.overload_minutes),
+        _short(result.user_minutes),
         cut,
-        f"{result.drain_hours / weeks:.1f}",
-        _mean(result.reversals, weeks),
+        f"{result.drain_hours:.1f}",
+        _short(result.reversals),
     )
 
 
-def _mean(figure: float, weeks: int) -> str:
-    mean = figure / weeks
-    return f"{mean:,.0f}" if mean >= 10 or mean == int(mean) else f"{mean:.1f}"
+def _short(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 10 or figure == int(figure) else f"{figure:.1f}"
 
 
 def ordered(results: Iterable[Result], shapes: Iterable[str]) -> tuple[Result, ...]:

@@ -25,21 +25,21 @@ FOR_EVER_S = 10 * 365 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Figures of one week, or sums over several."""
+    """Figures of one week, or of an average one."""
 
     policy: str
     shape: str
     seed: int
     bridge_hours: float
     bound_hours: float
-    overload_minutes: int
+    overload_minutes: float
     """Minutes in which a bridge was over a threshold, summed over bridges."""
     user_minutes: float
     """Minutes that people spent on such a bridge."""
-    calls_cut: int
-    people_cut: int
+    calls_cut: float
+    people_cut: float
     drain_hours: float
-    reversals: int
+    reversals: float
 
     @property
     def ratio(self) -> float:

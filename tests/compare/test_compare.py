@@ -118,7 +118,7 @@ def test_a_rival_that_is_better_on_both_is_named():
     assert "less overload and fewer bridge-hours" in losses(comparison, "office")[0]
     cutter = Comparison((ours, replace(better, calls_cut=1)))
     assert verdicts(cutter)[1].holds
-    assert "cuts 1 calls" in losses(cutter, "office")[0]
+    assert "calls cut: 1" in losses(cutter, "office")[0]
 
 
 def test_a_cut_call_fails_the_first_promise():

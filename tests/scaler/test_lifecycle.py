@@ -30,6 +30,7 @@ fenced    delete          deleting
 fenced    not_listed      gone
 deleting  delete          deleting
 deleting  new_process     ready
+deleting  still_failed    failed
 deleting  not_listed      gone
 failed    joined          ready
 failed    fence           fenced
@@ -56,11 +57,11 @@ def test_the_table_has_no_other_rows() -> None:
     assert TABLE == MOVES
 
 
-def test_nothing_but_a_delete_leads_to_deleting_and_only_a_new_process_leads_back() -> None:
+def test_nothing_but_a_delete_leads_to_deleting_and_only_a_process_that_answers_leads_back() -> None:
     """Else only ARM's list ends it."""
     assert {move for (_, move), then in TABLE.items() if then is Phase.DELETING} == {Move.DELETE}
     back = {move for (before, move), then in TABLE.items() if before is Phase.DELETING and then is not before}
-    assert back == {Move.NEW_PROCESS, Move.NOT_LISTED}
+    assert back == {Move.NEW_PROCESS, Move.STILL_FAILED, Move.NOT_LISTED}
 
 
 @pytest.mark.parametrize(("attempts", "minutes"), [(0, 2), (1, 2), (2, 5), (3, 15), (9, 15)])

@@ -519,10 +519,11 @@ def test_a_fenced_machine_that_never_was_a_bridge_is_still_failed() -> None:
         ({"delete_not_before": NOW + HOUR}, A, Phase.DELETING),
         ({"operation": "op"}, A, Phase.DELETING),
         ({}, replace(A, provisioning="Deleting"), Phase.DELETING),
-        ({"ever_ready": False}, A, Phase.DELETING),
+        ({"ever_ready": False}, A, Phase.FAILED),
+        ({"ever_ready": False, "operation": "op"}, A, Phase.DELETING),
     ],
 )
-def test_a_machine_that_arm_kept_and_that_serves_again_is_a_bridge(
+def test_a_machine_that_arm_kept_and_that_answers_again_is_what_it_was(
     known: dict[str, Any], machine: Instance, phase: Phase
 ) -> None:
     """Once the delete is over and its next try is due; every term is proved anew."""

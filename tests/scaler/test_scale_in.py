@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scaler.decision import Delete, Drain, Reason
+from scaler.decision import Cause, Delete, Drain, Reason
 from scaler.model import Bridge, Phase, Power, Purpose, Reach
 from tests.scaler.builders import (
     HOUR,
@@ -227,13 +227,14 @@ def test_what_keeps_a_leaving_machine_from_being_deleted(leaving: Bridge, reason
 
 
 def test_the_last_other_bridge_must_accept_at_the_delete() -> None:
-    """One that was never ready has no such need."""
+    """One that was never ready has no such need, but another one must answer."""
     exited = unheard("a", reach=Reach.REFUSED, remembered=EXITED)
     refused = decided(exited, unheard("b"))
     assert "delete a" not in verbs(refused)
     assert Reason.LAST_ACCEPTING in reasons(refused, "a")
     never = unheard("a", reach=Reach.REFUSED, remembered={**EXITED, "ever_ready": False})
-    assert "delete a" in verbs(decided(never, unheard("b")))
+    assert "delete a" in verbs(decided(never, bridge("b", unhealthy_because="not in its MUC")))
+    assert Reason.NO_WITNESS in reasons(decided(never, unheard("b")), "a")
 
 
 def test_one_machine_is_deleted_at_a_time() -> None:
@@ -251,6 +252,15 @@ def test_one_machine_is_deleted_at_a_time() -> None:
     late = decided(exited[0], going(15 * MINUTE + SECOND), bridge("c"))
     assert verbs(late) == ["delete a"]
     assert "delete_overdue" in alert_kinds(late)
+
+
+def test_a_failed_delete_of_a_machine_that_never_ran_is_asked_for_again() -> None:
+    """There is no exit to wait for where ARM could not even make the machine."""
+    told = {"phase": Phase.DELETING, "phase_since": NOW - HOUR, "delete_not_before": NOW, "ever_ready": False}
+    broken = unheard("a", arm={"provisioning": "Failed", "power": Power.UNKNOWN}, remembered=told)
+    (again,) = decided(broken, bridge("b")).actions
+    assert isinstance(again, Delete)
+    assert (again.vm_id, again.cause) == ("vm-a", Cause.NEVER_READY)
 
 
 @pytest.mark.parametrize(("ready", "cause"), [(True, "tear_down"), (False, "never_ready")])

@@ -8,10 +8,12 @@ import pytest
 
 from scaler.decision import Reason, RepairCapacity, ScaleOut, Undrain
 from scaler.model import Bridge, Phase, Purpose
+from scaler.scale_out import LIST_IS_NEVER_OLDER
 from tests.scaler.builders import (
     HOUR,
     MINUTE,
     NOW,
+    SECOND,
     all_reasons,
     bridge,
     busy,
@@ -126,6 +128,20 @@ def test_a_drain_in_force_is_judged_as_already_gone(pressure: float, done: list[
     assert verbs(decided(drained, bridge("b", pressure=pressure, **busy()))) == done
 
 
+@pytest.mark.parametrize(("minimum", "done"), [(1, False), (2, True)])
+def test_a_drain_is_taken_back_when_an_older_bridge_is_back_and_cannot_go_before_it(
+    minimum: int, done: bool
+) -> None:
+    """The oldest waits for the minimum, the drained one waits for the oldest: one of them must give way."""
+    back, other = bridge("a", 3 * HOUR), bridge("c", HOUR)
+    drained = bridge("b", 2 * HOUR, drain=True, remembered=draining(Purpose.TEAR_DOWN))
+    actions = decided(back, drained, other, policy_=policy(min_bridges=minimum)).actions
+    assert (
+        any(isinstance(each, Undrain) and "an older bridge is back" in each.because for each in actions)
+        is done
+    )
+
+
 def test_a_drain_is_taken_back_for_the_minimum() -> None:
     """A drain must never leave fewer accepting ones than the operator wants."""
     drained = bridge("a", 3 * HOUR, remembered=draining(Purpose.SURPLUS))
@@ -187,14 +203,21 @@ def test_while_blind_one_machine_at_most_and_only_below_the_minimum(
 
 
 def test_capacity_is_repaired_only_where_the_operator_allows_it() -> None:
-    """After two ticks, and with nothing in flight."""
+    """With nothing in flight, after two ticks up, and down only when no list can be as stale as that."""
     allowed = policy(repair_capacity=True)
-    decision = decided(bridge("a", MINUTE), capacity=3, disagree_ticks=1, policy_=allowed)
+    missing: dict[str, Any] = {"capacity": 3, "disagree_ticks": 20}
+    lasting: dict[str, Any] = {**missing, "alerts": {"capacity_disagrees:s": NOW - LIST_IS_NEVER_OLDER}}
+    decision = decided(bridge("a", MINUTE), **lasting, policy_=allowed)
     assert decision.actions == (RepairCapacity(1, "nothing is in flight, and `repair_capacity` is set"),)
-    assert verbs(decided(bridge("a", MINUTE), capacity=3, disagree_ticks=0, policy_=allowed)) == []
-    assert verbs(decided(bridge("a", MINUTE), capacity=3, disagree_ticks=1)) == []
+    shorter = {**lasting, "alerts": {"capacity_disagrees:s": NOW - LIST_IS_NEVER_OLDER + SECOND}}
+    assert verbs(decided(bridge("a", MINUTE), **shorter, policy_=allowed)) == []
+    assert verbs(decided(bridge("a", MINUTE), **missing, policy_=allowed)) == []
+    assert verbs(decided(bridge("a", MINUTE), **lasting)) == []
     booting = unheard("b", MINUTE, remembered={"phase": Phase.BOOTING})
-    assert verbs(decided(bridge("a", MINUTE), booting, capacity=3, disagree_ticks=1, policy_=allowed)) == []
+    assert verbs(decided(bridge("a", MINUTE), booting, **lasting, policy_=allowed)) == []
+    two = (bridge("a", MINUTE), bridge("b", MINUTE))
+    assert verbs(decided(*two, capacity=1, disagree_ticks=1, policy_=allowed)) == ["repair_capacity 2"]
+    assert verbs(decided(*two, capacity=1, disagree_ticks=0, policy_=allowed)) == []
 
 
 @pytest.mark.parametrize(

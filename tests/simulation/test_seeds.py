@@ -1,0 +1,77 @@
+"""A bounded number of seeds, and what makes a seed worth anything: that it repeats."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from sandbox.fault_kinds import KINDS, ONCE_PER_RUN
+from sandbox.faults import Fault, draw
+from sandbox.shrink import shrink
+from sandbox.sim import Summary
+from sandbox.simulation import live_through
+
+SEEDS = range(1, 21)
+HOURS = 2.0
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log() -> Iterator[None]:
+    """The engine tells of every failing table; here they fail by the hundred."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_promise_is_broken_and_the_fleet_comes_to_rest(seed: int) -> None:
+    """Two hours of faults, then peace: no call cut by us, no rule broken, every act in the books."""
+    verdict = live_through(seed, HOURS)
+    assert [str(violation) for violation in verdict.violations] == []
+    assert verdict.restless == ()
+
+
+def test_one_seed_lives_the_same_day_twice() -> None:
+    """Journal and counts are the same to the byte; another seed's are not."""
+    first, again, other = (live_through(seed, HOURS) for seed in (4, 4, 5))
+    assert first.digest == again.digest
+    assert (first.exercised, first.acts, first.ticks) == (again.exercised, again.acts, again.ticks)
+    assert first.digest != other.digest
+
+
+def test_leaving_one_fault_out_changes_no_other() -> None:
+    """Each kind has its own stream of chance, so a plan can be shrunk."""
+    without = {name: kind for name, kind in KINDS.items() if name != "jvb_crash"}
+    whole, less = draw(3, 24, KINDS.values()), draw(3, 24, without.values())
+    assert tuple(fault for fault in whole if fault.kind != "jvb_crash") == less
+    assert len(whole) > 50
+
+
+def test_a_plan_shrinks_to_the_faults_that_matter() -> None:
+    """Two of forty, found in far fewer runs than there are plans."""
+    plan = tuple(Fault("jvb_crash", float(n), 1, n) for n in range(40))
+    tries = 0
+
+    def fails(shorter: Sequence[Fault]) -> bool:
+        nonlocal tries
+        tries += 1
+        return {7, 31} <= {fault.pick for fault in shorter}
+
+    assert [fault.pick for fault in shrink(plan, fails)] == [7, 31]
+    assert tries < 60
+
+
+def test_a_run_that_fails_without_any_fault_shrinks_to_nothing() -> None:
+    """The story is then that nothing was needed."""
+    assert shrink((Fault("jvb_crash", 0, 1, 1),), lambda _plan: True) == ()
+
+
+def test_a_kind_of_fault_that_never_happened_is_named() -> None:
+    """A proof under faults that were not there would prove nothing."""
+    summary = Summary()
+    summary.add(live_through(4, 0.5))
+    assert set(summary.never_exercised) == {*KINDS, *ONCE_PER_RUN} - {
+        k for k, n in summary.exercised.items() if n
+    }
