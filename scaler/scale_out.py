@@ -160,14 +160,15 @@ def _undrains(fleet: Fleet, wish: Want, askers: tuple[str, ...]) -> tuple[Undrai
 
 def _is_out_of_turn(fleet: Fleet) -> bool:
     """
-    Our drains wait for the oldest to go, and it waits for one of them to accept again.
+    Our drains wait for the oldest to go, and it cannot be drained.
 
-    So it is when a bridge that was given up as sick comes back: without this both waited for ever.
+    So it is when a bridge that was given up as sick comes back: it waits for one of them to accept
+    again, or its drain API refuses. Without this they waited for ever.
     """
     first = oldest(fleet)
     if first is None or first.phase is not Phase.READY:
         return False
-    return fleet.accepting_others(first) < fleet.policy.minimum
+    return first.memory.failure is not None or fleet.accepting_others(first) < fleet.policy.minimum
 
 
 def _missing(fleet: Fleet, wish: Want, undrained: int) -> tuple[int, tuple[Vote, ...]]:

@@ -94,8 +94,11 @@ class View:
 
     def _is_open(self, vm_id: str) -> bool:
         poll, row = self.poll(vm_id), self.rows.get(vm_id)
-        gone = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
-        return poll is not None and poll.drain is False and not gone and not self.was_our_drain(vm_id)
+        if poll is None or poll.drain is not False:
+            return False
+        leaving = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
+        drained = self.was_our_drain(vm_id) and not _is_another(row, poll)
+        return not leaving and not drained
 
     def accepting_without(self, vm_id: str) -> int:
         """How many others accept."""
@@ -202,11 +205,8 @@ class View:
 
     def has_witness(self, vm_id: str) -> bool:
         """Another bridge answered in this tick, or there is no other."""
-        others = [
-            each
-            for each, row in self.rows.items()
-            if each != vm_id and row.ever_ready and each in self.listed
-        ]
+        known = {each for each, row in self.rows.items() if row.ever_ready and each in self.listed}
+        others = (known | self.accepting()) - {vm_id}
         answers = (self.poll(each) for each in others)
         return not others or any(poll is not None and poll.reach is Reach.ANSWERED for poll in answers)
 

@@ -128,18 +128,18 @@ def test_a_drain_in_force_is_judged_as_already_gone(pressure: float, done: list[
     assert verbs(decided(drained, bridge("b", pressure=pressure, **busy()))) == done
 
 
-@pytest.mark.parametrize(("minimum", "done"), [(1, False), (2, True)])
+@pytest.mark.parametrize(
+    ("minimum", "failure", "done"), [(1, None, False), (2, None, True), (1, "404: no drain", True)]
+)
 def test_a_drain_is_taken_back_when_an_older_bridge_is_back_and_cannot_go_before_it(
-    minimum: int, done: bool
+    minimum: int, failure: str | None, done: bool
 ) -> None:
-    """The oldest waits for the minimum, the drained one waits for the oldest: one of them must give way."""
-    back, other = bridge("a", 3 * HOUR), bridge("c", HOUR)
+    """The oldest waits for the minimum, or refuses, and the drained one for the oldest: one must give way."""
+    back, other = bridge("a", 3 * HOUR, remembered={"failure": failure}), bridge("c", HOUR)
     drained = bridge("b", 2 * HOUR, drain=True, remembered=draining(Purpose.TEAR_DOWN))
     actions = decided(back, drained, other, policy_=policy(min_bridges=minimum)).actions
-    assert (
-        any(isinstance(each, Undrain) and "an older bridge is back" in each.because for each in actions)
-        is done
-    )
+    undrains = [each for each in actions if isinstance(each, Undrain)]
+    assert any("an older bridge is back" in each.because for each in undrains) is done
 
 
 def test_a_drain_is_taken_back_for_the_minimum() -> None:
