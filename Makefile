@@ -51,7 +51,7 @@ compare: setup ## Compare with other policies on seeded weeks (5 min) and write 
 test: setup lint ## Check style, types and imports, then run all tests with coverage
 	@$(BIN)/python -m pytest --cov --cov-report=
 	@$(BIN)/python -m coverage report --include=$(subst $(space),$(comma),$(strip $(PURE_FILES))) --show-missing \
-	    --fail-under=100 > .cache/coverage.txt || { echo "The pure part is not fully tested:"; cat .cache/coverage.txt; exit 1; }
+	    --fail-under=100 > .cache/pure-coverage.log || { echo "The pure part is not fully tested:"; cat .cache/pure-coverage.log; exit 1; }
 
 lint: setup
 	@$(BIN)/ruff check --quiet .

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 from ipaddress import IPv4Address
+from typing import Any
 
 import httpx
 

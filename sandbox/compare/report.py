@@ -50,7 +50,8 @@ under each policy: the same people, the same model of booting machines, the same
 """
 
 CAVEATS = """\
-No machine fails to boot and nothing else goes wrong here. The others see loads without delay (Azure Monitor excepted). Jicofo is the same for all: it sends
+No machine fails to boot and nothing else goes wrong here. The others see loads without delay (Azure Monitor
+excepted). Jicofo is the same for all: it sends
 each new conference to the bridge with the least stress, so that a fleet which is large enough can still have
 one bridge over its threshold. A conference does not move, and one that is larger than a bridge overloads it
 under every policy.
