@@ -142,7 +142,7 @@ KNOBS: dict[str, Knob] = {
         bool,
         "",
         False,
-        "Another writer's capacity is somebody's intention until the operator says it is not.",
+        "Another writer's capacity is somebody's intention until you say it is not. Lowering waits 15 min.",
     ),
 }
 
