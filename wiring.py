@@ -86,7 +86,7 @@ class Running:
         try:
             await self._tables()
         except (TryNextTick, Refused) as error:
-            log.error("tables unavailable, nothing is done", extra={"error": str(error)})
+            log.error("tables unavailable, nothing is done: %s", error)
             return
         await self.engine.tick_all()
 
@@ -147,7 +147,7 @@ class Misconfigured:
 
     async def tick(self) -> None:
         """Log every fault; nothing else."""
-        log.error("configuration invalid, nothing is done", extra={"faults": self._faults})
+        log.error("configuration invalid, nothing is done: %s", "; ".join(self._faults))
 
     async def alert(self, body: bytes) -> Answer:
         """503 with the faults."""

@@ -41,10 +41,10 @@ class TickLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the line of a tick, and what went wrong."""
-        if record.getMessage() == "tick":
+        if hasattr(record, "sentence"):
             self.ticks.append(record)
         elif record.levelno >= logging.ERROR:
-            self.errors.append(f"{record.getMessage()}: {getattr(record, 'error', '')}")
+            self.errors.append(record.getMessage())
 
     def take(self) -> list[logging.LogRecord]:
         """Return the lines since the last call."""
@@ -132,7 +132,7 @@ def _finish(
     }
     for error in errors[:10]:
         console.print(f"error: {error}", style="red", markup=False)
-    console.print(summary(figures, truth, peak), markup=False, highlight=False)
+    console.print(summary(figures, truth, peak), markup=False, highlight=False, soft_wrap=True)
     print(orjson.dumps(figures).decode(), flush=True)
     return 1 if errors or figures["calls_cut"] else 0
 

@@ -133,10 +133,10 @@ class Engine:
             return Report(name, started, "lease held", str(error))
         except (TryNextTick, Refused, StateChanged, TimeoutError) as error:
             why = str(error) or f"not done within {TICK_DEADLINE_SECONDS:g} s"
-            log.error("tick failed", extra={"shard": name, "error": why})
+            log.error("tick of %s failed: %s", name, why, extra={"shard": name})
             return Report(name, started, "failed", f"the tables did not answer as needed: {why}")
         except Exception as error:  # a fault of ours in one shard must not cost the others their tick
-            log.exception("tick failed", extra={"shard": name, "error": repr(error)})
+            log.exception("tick of %s failed", name, extra={"shard": name})
             return Report(name, started, "failed", f"a fault of the autoscaler itself: {error!r}")
 
     async def _leased(self, shard: Shard, started: datetime, pace: timedelta | None) -> Report:
@@ -238,8 +238,14 @@ class Engine:
             self._append_events(shard.name, decision, events),
         )
         said = sentence(decision, outcomes, dry_run=self.dry_run)
+        for event in events:
+            if event.kind is EventKind.ALERT:
+                log.warning("alert %s: %s", event.subject, event.text, extra={"shard": shard.name})
+        # In the message too: the platform's own log keeps nothing else.
         log.info(
-            "tick",
+            "tick %s: %s",
+            shard.name,
+            said,
             extra={
                 "shard": shard.name,
                 "epoch": decision.epoch,

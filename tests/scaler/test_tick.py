@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +17,8 @@ from sandbox.workload import Workload, meeting
 from sandbox.world import WorldConfig
 from scaler.decision import Reason
 from scaler.errors import Refused, TryNextTick
-from scaler.model import Phase
+from scaler.model import Phase, Poll
+from scaler.ports import Bridges, Target
 from scaler.tick import ALERT_PACE, Engine
 from tests.scaler.worlds import (
     SCALE_SET,
@@ -177,3 +182,55 @@ async def test_another_installations_scale_set_is_only_read() -> None:
     assert mutations(it) == []
     assert "other_owner" in await alerts(it)
     assert await phases(it) == [Phase.READY, Phase.READY]
+
+
+async def test_a_slow_shard_holds_up_no_other() -> None:
+    """While the bridges of one shard do not answer, the other has long had its tick."""
+    names = ("jvb-a", "jvb-b")
+    specs = tuple(ScaleSetSpec(scale_set_id(name), capacity=2) for name in names)
+    it = install(WorldConfig(seed=1, start=START, scale_sets=specs))
+    answer = asyncio.Event()
+    slow = it.engine.shards["jvb-a"]
+    bridges = _Slow(slow.ears.bridges, answer)
+    it.engine.shards["jvb-a"] = replace(slow, ears=replace(slow.ears, bridges=bridges))
+    ticking = asyncio.ensure_future(it.tick())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not ticking.done()
+    assert len(await it.store.decisions("jvb-b", it.world.now, 1)) == 1
+    answer.set()
+    assert [report.result for report in await ticking] == ["done", "done"]
+
+
+class _Slow:
+    """Bridges that answer a poll only when they are told to."""
+
+    def __init__(self, inner: Bridges, answer: asyncio.Event) -> None:
+        self._inner, self._answer = inner, answer
+
+    async def poll(self, targets: Sequence[Target]) -> Mapping[str, Poll]:
+        await self._answer.wait()
+        return await self._inner.poll(targets)
+
+    async def read(self, target: Target) -> Poll:
+        return await self._inner.read(target)
+
+    async def set_drain(self, target: Target, *, on: bool) -> None:
+        await self._inner.set_drain(target, on=on)
+
+    async def shut_down(self, target: Target) -> None:
+        await self._inner.shut_down(target)
+
+
+async def test_the_log_says_what_was_decided_and_warns_of_alerts(caplog: pytest.LogCaptureFixture) -> None:
+    """The platform's log shows only messages: each tick's sentence and each alert stand in them."""
+    it = install()
+    with caplog.at_level(logging.INFO, logger="jvb_autoscaler"):
+        await run(it, 1)
+        for vm in it.world.vms():
+            vm.unreachable = True
+        await run(it, 1)
+    said = (await latest(it))["sentence"]
+    assert f"tick {SHARD}: {said}" in [record.getMessage() for record in caplog.records]
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith(f"alert {SHARD}: blind: cannot hear the bridges")
