@@ -76,21 +76,25 @@ async def _play(set_up: Stage, seed: int, hours: float, screen: Screen) -> int:
     log.setLevel(logging.INFO)
     log.propagate = False
     minutes = round(hours * 60)
-    with screen:
-        for minute in range(1, minutes + 1):
-            now = START + timedelta(minutes=minute)
-            world = await set_up.advance(now)
-            await function_app.tick(timers.TimerRequest(past_due=False))
-            for line in lines.take():
-                totals = line.__dict__
-                count(totals["actions"], counts)
-                acted = bool(totals["actions"])
-                peak = max(peak, totals["listed"])
-                rows = await _rows(function_app, world)
-                screen.show(
-                    Frame(now, START, hours, seed, totals["sentence"], acted, totals, rows, world["truth"])
-                )
-    await (await wiring.application()).close()
+    try:
+        with screen:
+            for minute in range(1, minutes + 1):
+                now = START + timedelta(minutes=minute)
+                world = await set_up.advance(now)
+                await function_app.tick(timers.TimerRequest(past_due=False))
+                for line in lines.take():
+                    totals = line.__dict__
+                    count(totals["actions"], counts)
+                    acted = bool(totals["actions"])
+                    peak = max(peak, totals["listed"])
+                    rows = await _rows(function_app, world)
+                    screen.show(
+                        Frame(
+                            now, START, hours, seed, totals["sentence"], acted, totals, rows, world["truth"]
+                        )
+                    )
+    finally:
+        await (await wiring.application()).close()
     return _finish(screen.console, counts, await set_up.truth(), lines.errors, (seed, hours, peak))
 
 
