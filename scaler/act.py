@@ -53,7 +53,7 @@ from scaler.model import (
 )
 from scaler.policy import ScalingPolicy
 from scaler.ports import Bridges, Clock, Cloud, Lease, Target
-from scaler.process import fell, totals_of
+from scaler.process import is_another
 from scaler.reflect import BACKOFF_MINUTES
 from scaler.selection import uptime
 
@@ -61,7 +61,6 @@ T = TypeVar("T")
 
 CALL_TIMEOUT = timedelta(seconds=15)
 LEASE_MARGIN = timedelta(seconds=30)
-_SAME_START = timedelta(seconds=1)
 
 
 class FactsChanged(ScalerError):
@@ -217,7 +216,7 @@ async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
     except TryNextTick as error:
         raise CallFailed(error) from error
     confirmed = await hands.bridges.read(target)
-    if confirmed.drain is True and _is_same(draining, confirmed):
+    if confirmed.drain is True and not is_another(draining, confirmed):
         ledger.remember(replace(draining, drained_at=hands.clock.now()))
 
 
@@ -314,17 +313,9 @@ async def _same_bridge(hands: Hands, memory: BridgeMemory, *, start_must_be_told
     untold = report.process_started_at is None and memory.process_started_at is not None
     if untold and start_must_be_told:
         raise FactsChanged("it does not tell when its process started")
-    if not _is_same(memory, report):
+    if is_another(memory, report):
         raise NotTheSameBridge(f"started {report.process_started_at}, we know {memory.process_started_at}")
     return report
-
-
-def _is_same(memory: BridgeMemory, report: Poll) -> bool:
-    """Same start time where both are known, and no total that fell."""
-    told, known = report.process_started_at, memory.process_started_at
-    if told is not None and known is not None and abs(told - known) > _SAME_START:
-        return False
-    return not fell(memory.totals, totals_of(report.stats))
 
 
 def _created(report: Poll) -> int | None:

@@ -93,7 +93,7 @@ def moved(memory: BridgeMemory, move: Move, now: datetime, **changes: Any) -> Br
     return replace(memory, **{**forgotten, "phase": phase, "phase_since": since, **changes})
 
 
-_NO_EMPTY_PROOF: dict[str, Any] = {
+NO_EMPTY_PROOF: dict[str, Any] = {
     "empty_since": None,
     "empty_seen_at": None,
     "created_at_empty": None,
@@ -113,10 +113,10 @@ _NO_DRAIN: dict[str, Any] = {
 }
 
 _FORGET: dict[Phase, dict[str, Any]] = {
-    Phase.READY: {**_NO_DRAIN, **_NO_EMPTY_PROOF, **_NO_EXIT_PROOF, "failure": None},
-    Phase.DRAINING: {**_NO_EMPTY_PROOF, **_NO_EXIT_PROOF},
+    Phase.READY: {**_NO_DRAIN, **NO_EMPTY_PROOF, **_NO_EXIT_PROOF, "failure": None},
+    Phase.DRAINING: {**NO_EMPTY_PROOF, **_NO_EXIT_PROOF},
     Phase.FENCED: _NO_EXIT_PROOF,
-    Phase.FAILED: {**_NO_EMPTY_PROOF, **_NO_EXIT_PROOF},
+    Phase.FAILED: {**NO_EMPTY_PROOF, **_NO_EXIT_PROOF},
 }
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from scaler.decision import EventKind
-from scaler.lifecycle import Move, moved
+from scaler.lifecycle import NO_EMPTY_PROOF, Move, moved
 from scaler.model import BridgeMemory, BridgeStats, Instance, Phase, Poll, Power, Purpose, Reach
 from scaler.noticed import Log
 from scaler.policy import ScalingPolicy
@@ -91,7 +90,7 @@ def _draining(seen: Seen, policy: ScalingPolicy, now: datetime, log: Log) -> Bri
             memory,
             drained_at=None,
             drain_unseen_polls=memory.drain_unseen_polls + 1,
-            **_NO_EMPTY,
+            **NO_EMPTY_PROOF,
         )
     memory = replace(memory, drained_at=memory.drained_at or now, drain_unseen_polls=0)
     settled_at = (memory.drained_at or now) + timedelta(seconds=policy.settle_seconds)
@@ -125,9 +124,6 @@ def _deleting(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> Br
     return _exit_proof(seen, memory, now)
 
 
-_NO_EMPTY: dict[str, Any] = {"empty_since": None, "empty_seen_at": None, "created_at_empty": None}
-
-
 _PASSIVE: dict[Phase, Callable[[Seen, ScalingPolicy, datetime, Log], BridgeMemory]] = {
     Phase.BOOTING: _booting,
     Phase.FAILED: _failed,
@@ -145,7 +141,7 @@ def _empty_proof(memory: BridgeMemory, seen: Seen, now: datetime) -> BridgeMemor
     if memory.ever_ready and (stats is None or not stats.mucs_joined):
         empty = False  # cut off from Jicofo it may be empty only because nobody can tell it of calls
     if not empty or stats is None or stats.total_conferences_created is None:
-        return replace(memory, **_NO_EMPTY)
+        return replace(memory, **NO_EMPTY_PROOF)
     if memory.empty_since is None or memory.created_at_empty != stats.total_conferences_created:
         created = stats.total_conferences_created
         return replace(memory, empty_since=now, empty_seen_at=now, created_at_empty=created)
@@ -160,9 +156,7 @@ def _exit_proof(seen: Seen, memory: BridgeMemory, now: datetime) -> BridgeMemory
     """
     Remember since when its port is refused by a VM that runs, or ARM says that the VM does not run.
 
-    Anything that answers starts over.
-
-    A time-out proves neither: it keeps what was proved, and adds nothing.
+    Anything that answers starts over. A time-out proves neither: it keeps what was proved, and adds nothing.
     """
     if seen.poll.reach in (Reach.ANSWERED, Reach.BROKEN):
         return replace(memory, refused_since=None, refused_seen_at=None, exited_at=None)

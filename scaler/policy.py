@@ -51,8 +51,6 @@ def _number(
     return Knob(float, unit, default, why, low, high, optional=off)
 
 
-REQUIRED = "required"
-
 KNOBS: dict[str, Knob] = {
     "min_bridges": _count(1, 1, 1000, "A shard without a bridge cannot start a call."),
     "max_bridges": _count(

@@ -18,10 +18,8 @@ _CLOCK_STEP_TOLERANCE_SECONDS = 5.0
 
 def learn_process(memory: BridgeMemory, poll: Poll, now: datetime, log: Log) -> tuple[BridgeMemory, bool]:
     """Learn which process answers; say whether it is another one than before."""
-    told, known = poll.process_started_at, memory.process_started_at
-    other_start = told is not None and known is not None and abs(told - known) > _SAME_START
-    totals = totals_of(poll.stats)
-    restarted = other_start or fell(memory.totals, totals)
+    told, totals = poll.process_started_at, totals_of(poll.stats)
+    restarted = is_another(memory, poll)
     if totals is not None:
         memory = replace(memory, totals=totals)
     if told is not None:
@@ -41,6 +39,14 @@ def learn_process(memory: BridgeMemory, poll: Poll, now: datetime, log: Log) -> 
         failure=None if memory.ever_ready else memory.failure,  # it may have another configuration now
     )
     return _first_drain_seen(memory, poll, first=True), True
+
+
+def is_another(memory: BridgeMemory, poll: Poll) -> bool:
+    """Another process answers than the one we know: its start time differs, or a total fell."""
+    told, known = poll.process_started_at, memory.process_started_at
+    if told is not None and known is not None and abs(told - known) > _SAME_START:
+        return True
+    return fell(memory.totals, totals_of(poll.stats))
 
 
 def _first_drain_seen(memory: BridgeMemory, poll: Poll, *, first: bool) -> BridgeMemory:
