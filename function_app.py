@@ -41,5 +41,12 @@ async def plan(req: func.HttpRequest) -> func.HttpResponse:
     return _response(await (await wiring.application()).plan(req.params.get("shard")))
 
 
+@app.route(route="commands", methods=["POST"])
+async def commands(req: func.HttpRequest) -> func.HttpResponse:
+    """An operator's command: written down with who and why, and taken up by a tick at once."""
+    who = req.headers.get("x-ms-client-principal-name")
+    return _response(await (await wiring.application()).command(req.get_body(), who))
+
+
 def _response(answer: wiring.Answer) -> func.HttpResponse:
     return func.HttpResponse(answer.body, status_code=answer.status, mimetype="application/json")

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from scaler import answers
+from scaler import answers, desk
 from scaler.errors import ConfigurationInvalid, Refused, TryNextTick
 from scaler.ports import Clock, Metrics
 from scaler.tick import ALERT_PACE, Engine, Shard
@@ -64,6 +64,10 @@ class Application(Protocol):
 
     async def plan(self, shard: str | None) -> Answer:
         """One dry tick."""
+        ...
+
+    async def command(self, body: bytes, signed_in_as: str | None) -> Answer:
+        """Take an operator's command."""
         ...
 
     async def close(self) -> None:
@@ -124,6 +128,24 @@ class Running:
         """One dry tick."""
         return await self._answered(200, lambda: answers.plan(self.engine, shard))
 
+    async def command(self, body: bytes, signed_in_as: str | None) -> Answer:
+        """
+        202 with the command as the tick left it; 400 with every fault, 404 for what is not known, 409.
+
+        `signed_in_as`: whom the platform's own sign-in names; without it the body's `by` counts.
+        """
+        try:
+            sent = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            return _json(400, {"error": "the body is not JSON", "faults": [str(error)]})
+        new_id = f"{self.engine.clock.now():%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+        try:
+            return await self._answered(202, lambda: desk.take(self.engine, sent, new_id, signed_in_as))
+        except desk.NotUnderstood as error:
+            return _json(400, {"error": str(error), "faults": error.faults})
+        except desk.IdTaken as error:
+            return _json(409, {"error": str(error)})
+
     async def _answered(self, status: int, question: Callable[[], Awaitable[dict[str, Any]]]) -> Answer:
         try:
             await self._tables()
@@ -162,6 +184,10 @@ class Misconfigured:
         return self._unavailable()
 
     async def plan(self, shard: str | None) -> Answer:
+        """503 with the faults."""
+        return self._unavailable()
+
+    async def command(self, body: bytes, signed_in_as: str | None) -> Answer:
         """503 with the faults."""
         return self._unavailable()
 

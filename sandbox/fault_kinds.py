@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any
@@ -12,6 +13,7 @@ from sandbox.bridge_report import MISSING
 from sandbox.cloud import BootModel, SimVm
 from sandbox.faults import Begin, Fault, Kind, Site, Undo, forced
 from sandbox.world import WorldError
+from scaler.model import Command, CommandKind
 
 LONGEST_CLOCK_JUMP_S = 20.0
 """Of the function's host; bridges' clocks jump by minutes."""
@@ -254,6 +256,68 @@ def _undrained_by_hand(site: Site, fault: Fault) -> Undo | None:
     return _counted(site, fault, _nothing)
 
 
+# What operators command
+
+
+def _commands(site: Site, fault: Fault, kind: CommandKind, **changes: Any) -> None:
+    """Give a command that is over before the peace begins to be judged."""
+    now = site.world.now
+    site.order(
+        Command(
+            f"{kind}-{fault.at_s:.0f}-{fault.pick}-{now:%H%M%S}",
+            kind,
+            "sim",
+            str(fault.kind),
+            now,
+            expires_at=now + timedelta(seconds=max(fault.lasts_s, 120)),
+            **changes,
+        )
+    )
+    site.exercised[fault.kind] += 1
+
+
+def _of(vm: SimVm) -> dict[str, Any]:
+    return {"vm_id": vm.vm_id, "bridge": vm.name}
+
+
+def _commands_drain(site: Site, fault: Fault) -> Undo | None:
+    victims = site.serving()
+    if not victims:
+        return None
+    vm = victims[fault.pick % len(victims)]
+    _commands(site, fault, CommandKind.DRAIN, **_of(vm))
+    return partial(_commands, site, fault, CommandKind.UNDRAIN, **_of(vm))
+
+
+def _commands_protect(site: Site, fault: Fault) -> Undo | None:
+    victims = site.machines()
+    if not victims:
+        return None
+    _commands(site, fault, CommandKind.PROTECT, **_of(victims[fault.pick % len(victims)]))
+    return _nothing
+
+
+def _commands_pause(site: Site, fault: Fault) -> Undo:
+    _commands(site, fault, CommandKind.PAUSE)
+    return partial(_commands, site, fault, CommandKind.RESUME) if fault.pick % 2 else _nothing
+
+
+def _commands_floor(site: Site, fault: Fault) -> Undo:
+    _commands(site, fault, CommandKind.FLOOR, minimum=1 + fault.pick % 5)
+    return _nothing
+
+
+def _commands_replace(site: Site, fault: Fault) -> Undo | None:
+    """Replace one of which the operator knows that it is dead, or, wrongly, one that serves."""
+    machines = site.machines()
+    dead = [vm for vm in machines if vm.bridge is not None and not vm.bridge.listening]
+    victims = dead if fault.pick % 4 else site.serving()
+    if not victims:
+        return None
+    _commands(site, fault, CommandKind.REPLACE, **_of(victims[fault.pick % len(victims)]))
+    return _nothing
+
+
 # What ARM does
 
 
@@ -340,6 +404,13 @@ MACHINE_KINDS = (
     Kind("operator_drains", 0.4, (60, 3600), on_bridge(_drained_by_hand)),
     Kind("operator_undrains", 0.7, (600, 3600), _undrained_by_hand),
 )
+COMMAND_KINDS = (
+    Kind("command_drain", 0.7, (60, 3600), _commands_drain),
+    Kind("command_protect", 0.5, (60, 3600), _commands_protect),
+    Kind("command_pause", 0.3, (60, 1800), _commands_pause),
+    Kind("command_floor", 0.5, (60, 3600), _commands_floor),
+    Kind("command_replace", 0.7, (400, 700), _commands_replace),
+)
 ARM_KINDS = (
     _of_ports("arm_throttled", 0.5, 30, 240),
     _of_ports("arm_conflict", 0.5, 30, 240),
@@ -376,7 +447,15 @@ LOOP_KINDS = (
 )
 KINDS: dict[str, Kind] = {
     kind.name: kind
-    for kind in (*BRIDGE_KINDS, *MACHINE_KINDS, *ARM_KINDS, *MONITOR_KINDS, *TABLE_KINDS, *LOOP_KINDS)
+    for kind in (
+        *BRIDGE_KINDS,
+        *MACHINE_KINDS,
+        *COMMAND_KINDS,
+        *ARM_KINDS,
+        *MONITOR_KINDS,
+        *TABLE_KINDS,
+        *LOOP_KINDS,
+    )
 }
 ONCE_PER_RUN = ("capacity_stays",)
 """Traits of a whole run that count as faults: the capacity does not fall when a machine is deleted."""

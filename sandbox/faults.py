@@ -16,6 +16,7 @@ from random import Random
 
 from sandbox.cloud import SimScaleSet, SimVm
 from sandbox.world import World
+from scaler.model import Command
 
 INTENSITIES = (0.1, 0.3, 1.0)
 """A run is calm, uneasy or a disaster: a fleet that is never left alone would never scale in."""
@@ -54,6 +55,10 @@ class Kind:
     begin: Begin
 
 
+def _nobody_takes_it(command: Command) -> None:
+    raise LookupError(f"no tables for {command}")
+
+
 @dataclass(slots=True)
 class Site:
     """Where faults happen: one scale set, and the ports that lead to it."""
@@ -72,6 +77,8 @@ class Site:
     """How far the clock of the function's host is ahead."""
     chances: dict[Fault, Random] = field(default_factory=dict)
     over: bool = False
+    order: Callable[[Command], None] = _nobody_takes_it
+    """Takes an operator's command, as the app's HTTP route would write it."""
 
     # Victims
 

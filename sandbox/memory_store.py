@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 from sandbox.tap import Hook, Tap
 from scaler.errors import LeaseHeld, StateChanged
-from scaler.model import BridgeMemory, CreateIntent, Phase, ShardMemory
+from scaler.model import BridgeMemory, Command, CreateIntent, Phase, ShardMemory
 from scaler.ports import Lease, ShardRows, Stored
 
 T = TypeVar("T")
 
 TRANSACTION_ROWS = 100
-ENDED_INTENTS_KEPT = timedelta(days=1)
+ENDED_ROWS_KEPT = timedelta(days=1)
 STATE_KEY = "state"
 
 Record = tuple[datetime, Mapping[str, Any]]
@@ -33,6 +33,7 @@ class Shard:
     states: dict[str, Stored[ShardMemory]] = field(default_factory=dict)
     bridges: dict[str, Stored[BridgeMemory]] = field(default_factory=dict)
     intents: dict[str, Stored[CreateIntent]] = field(default_factory=dict)
+    commands: dict[str, Stored[Command]] = field(default_factory=dict)
     usage: dict[datetime, Mapping[str, Any]] = field(default_factory=dict)
     newest_now: datetime | None = None
     """Newest moment that a caller named: tells which ended intents are still of interest."""
@@ -85,7 +86,8 @@ class MemoryStore:
         rows = self._shard(shard)
         self.tap.reading("load", rows.newest_now, shard=shard)
         intents = {key: row for key, row in rows.intents.items() if _is_recent(row.value, rows.newest_now)}
-        return ShardRows(rows.states.get(STATE_KEY), dict(rows.bridges), intents)
+        commands = {key: row for key, row in rows.commands.items() if _is_recent(row.value, rows.newest_now)}
+        return ShardRows(rows.states.get(STATE_KEY), dict(rows.bridges), intents, commands)
 
     async def put_state(self, shard: str, row: Stored[ShardMemory]) -> Stored[ShardMemory]:
         """Write the shard's state row."""
@@ -114,6 +116,18 @@ class MemoryStore:
         written = self._write(table.intents, [(row.value.intent_id, row) for row in rows])
         self.tap.done("put_intents", shard=shard, values=values)
         return written
+
+    async def put_commands(self, shard: str, rows: Sequence[Stored[Command]]) -> Sequence[Stored[Command]]:
+        """Write command rows; a new one (etag None) raises `StateChanged` where its id is taken."""
+        table, values = self._shard(shard), [row.value for row in rows]
+        self.tap.changing("put_commands", table.newest_now, shard=shard, values=values)
+        written = self._write(table.commands, [(row.value.command_id, row) for row in rows])
+        self.tap.done("put_commands", shard=shard, values=values)
+        return written
+
+    def order(self, shard: str, command: Command) -> None:
+        """Take an operator's command, as another process would write it: past journal and hooks."""
+        self._shard(shard).commands[command.command_id] = Stored(command, self._new_etag())
 
     def _write(self, table: dict[str, Stored[T]], rows: Sequence[tuple[str, Stored[T]]]) -> list[Stored[T]]:
         written: list[Stored[T]] = []
@@ -207,8 +221,8 @@ def _is_gone(value: object) -> bool:
     return isinstance(value, BridgeMemory) and value.phase is Phase.GONE
 
 
-def _is_recent(intent: CreateIntent, now: datetime | None) -> bool:
-    return now is None or intent.ended_at is None or intent.ended_at >= now - ENDED_INTENTS_KEPT
+def _is_recent(row: CreateIntent | Command, now: datetime | None) -> bool:
+    return now is None or row.ended_at is None or row.ended_at >= now - ENDED_ROWS_KEPT
 
 
 def _newest(records: Sequence[Record], now: datetime, limit: int) -> list[Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import TypeVar
 
@@ -91,6 +92,7 @@ class Run:
         self.site = Site(self.world, self.world.scale_set(SCALE_SET), self._log)
         self.store = MemoryStore(records_kept=200)
         self.store.tap.journal_reads = False
+        self.site.order = partial(self.store.order, SHARD)
         self.court = Court(lambda: self.world.now, self._log)
         slack_s = 2 * LONGEST_CLOCK_JUMP_S if any(f.kind == "host_clock" for f in plan) else 0
         self.bench = Bench(

@@ -17,7 +17,16 @@ from typing import Any, Protocol, TypeVar
 from sandbox.faults import Site
 from sandbox.hostile import HostileBridges, HostileCloud, HostileMetrics, HostileStore
 from scaler.errors import ScalerError
-from scaler.model import BridgeMemory, CreateIntent, Instance, PlatformLoad, Poll, ScaleSet, ShardMemory
+from scaler.model import (
+    BridgeMemory,
+    Command,
+    CreateIntent,
+    Instance,
+    PlatformLoad,
+    Poll,
+    ScaleSet,
+    ShardMemory,
+)
 from scaler.ports import Lease, Operation, ShardRows, Stored, Target
 from scaler.tick import Report
 
@@ -327,6 +336,11 @@ class WitnessedStore(_Port):
     ) -> Sequence[Stored[CreateIntent]]:
         """Write intent rows."""
         written: Sequence[Stored[CreateIntent]] = await self._write("put_intents", shard, rows)
+        return written
+
+    async def put_commands(self, shard: str, rows: Sequence[Stored[Command]]) -> Sequence[Stored[Command]]:
+        """Write command rows."""
+        written: Sequence[Stored[Command]] = await self._write("put_commands", shard, rows)
         return written
 
     async def append_decision(self, shard: str, at: datetime, record: Mapping[str, Any]) -> None:

@@ -273,7 +273,7 @@ async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:
 
 async def _prove_gone(action: Delete, hands: Hands, instance: Instance, memory: BridgeMemory) -> None:
     """Prove again that no process can be serving. A time-out proves nothing of a VM that runs."""
-    if memory.phase is Phase.DRAINING:
+    if memory.phase is Phase.DRAINING and action.cause is not Cause.REPLACED:
         report = await _same_bridge(hands, memory)
         _prove_empty_and_drained(hands, memory, report, joined=True)
         return
@@ -284,7 +284,8 @@ async def _prove_gone(action: Delete, hands: Hands, instance: Instance, memory: 
         return  # nor where ARM did not even get as far as an address
     report = await hands.bridges.read(_target(hands, memory))
     _prove(report.reach not in (Reach.ANSWERED, Reach.BROKEN), "something answers on it")
-    proved = report.reach is Reach.REFUSED or never_ran or action.cause is Cause.DEAD
+    vouched = action.cause in (Cause.DEAD, Cause.REPLACED)
+    proved = report.reach is Reach.REFUSED or never_ran or vouched
     _prove(proved, f"its port {report.reach}: that is no proof of an exit")
 
 

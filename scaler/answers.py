@@ -9,8 +9,8 @@ from typing import Any
 
 from scaler.decision import Reason
 from scaler.errors import Refused, TryNextTick
-from scaler.explain import SENTENCES, bridge_in_words, iso
-from scaler.model import BridgeMemory, Phase
+from scaler.explain import SENTENCES, bridge_in_words, command_record, iso
+from scaler.model import BridgeMemory, Command, Phase
 from scaler.ports import ShardRows
 from scaler.selection import is_our_drain_row
 from scaler.tick import Engine
@@ -64,6 +64,8 @@ async def _shard_status(engine: Engine, name: str) -> dict[str, Any]:
         "paused": state.paused if state else False,
         "alerts": _since(state.alerts) if state else [],
         "refusals": _since(state.standing) if state else [],
+        "pause_reason": state.pause_reason if state else None,
+        "commands": [command_record(each) for each in _newest_commands(rows)],
         "bridges": [_bridge_row(memory) for memory in _by_age(rows)],
         "left_drained": _left_drained(rows, engine.shards[name].bridge_port) if engine.dry_run else [],
         "decisions": [
@@ -80,6 +82,11 @@ def _by_age(rows: ShardRows) -> list[BridgeMemory]:
 
 def _since(standing: Mapping[str, datetime]) -> list[dict[str, Any]]:
     return [{"key": key, "since": iso(since)} for key, since in sorted(standing.items(), key=lambda e: e[1])]
+
+
+def _newest_commands(rows: ShardRows) -> list[Command]:
+    """Open commands, and those that ended in the last day; newest first."""
+    return sorted((row.value for row in rows.commands.values()), key=lambda c: c.asked_at, reverse=True)
 
 
 def _bridge_row(memory: BridgeMemory) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from scaler.commands import Obeyed, heed, obey, told
 from scaler.decision import (
     Action,
     Alert,
@@ -18,6 +19,7 @@ from scaler.decision import (
     Totals,
     Undrain,
 )
+from scaler.floors import with_floors
 from scaler.model import BridgeMemory, Phase, Reach, ShardMemory, Snapshot
 from scaler.policy import ScalingPolicy
 from scaler.scale_in import (
@@ -69,36 +71,47 @@ def decide(snapshot: Snapshot, policy: ScalingPolicy) -> Decision:
     Additions may only refuse more, drain, alert or add capacity: nothing here tears down a bridge
     that the owner's rule would keep.
     """
+    ordered = heed(snapshot)
+    in_force, floors = with_floors(policy, ordered.commands, snapshot.now)
+    decision = _decide(ordered, in_force)
+    return replace(
+        decision,
+        votes=(*decision.votes, *floors),
+        events=(*told(snapshot.commands, decision.commands, snapshot.shard), *decision.events),
+    )
+
+
+def _decide(snapshot: Snapshot, policy: ScalingPolicy) -> Decision:
     fleet = survey(snapshot, policy)
     state = count_on(fleet)
     found = alerts(fleet, state)
     stop = _standstill(fleet)
     if stop is not None:
         return _decision(fleet, state, want(fleet, state), (), (stop,), (*found, _stop_alert(fleet, stop)))
-    opened = openings(fleet)
+    opened, obeyed = openings(fleet), obey(fleet, blind=state.blind_since is not None)
     if state.paused:
-        return _paused(fleet, state, opened, found)
+        return _paused(fleet, state, opened, obeyed, found)
     growth = grow(fleet, state)
-    if state.blind_since is not None:
-        no = refuse(Reason.BLIND, "most bridges cannot be heard: nothing is taken away")
-        return _decision(
-            fleet, state, growth.want, (*opened, *growth.actions), (no, *growth.refusals), found, growth
-        )
-    shrink = _shrink(fleet, state, growth)
-    actions = (*opened, *growth.actions, *shrink.actions)
+    shrink = _shrink(fleet, state, growth, obeyed)
     return _decision(
         fleet,
         state,
         growth.want,
-        actions,
-        (*growth.refusals, *shrink.refusals),
+        _together(obeyed, (*opened, *growth.actions), shrink.actions),
+        (*obeyed.refusals, *growth.refusals, *shrink.refusals),
         (*found, *shrink.alerts, *_at_maximum(fleet, growth.refusals)),
         growth,
+        obeyed,
     )
 
 
-def _shrink(fleet: Fleet, state: ShardMemory, growth: Growth) -> Shrink:
+def _shrink(fleet: Fleet, state: ShardMemory, growth: Growth, obeyed: Obeyed) -> Shrink:
     """All that takes away, but not from a bridge that is just being taken back."""
+    if state.blind_since is not None:
+        return Shrink(refusals=(refuse(Reason.BLIND, "most bridges cannot be heard: nothing is taken away"),))
+    if obeyed.drains:
+        # It is counted as accepting wherever a rule asks who else accepts.
+        return Shrink(refusals=(refuse(Reason.ONE_PER_TICK, "a drain by an operator takes this tick"),))
     grew = bool(growth.created or growth.undrains)
     steps = (
         deletes(fleet)
@@ -111,7 +124,16 @@ def _shrink(fleet: Fleet, state: ShardMemory, growth: Growth) -> Shrink:
     )
     taken_back = {undrain.vm_id for undrain in growth.undrains}
     kept = tuple(a for a in steps.actions if getattr(a, "vm_id", None) not in taken_back)
-    return replace(steps, actions=_one_delete(kept))
+    return replace(steps, actions=kept)
+
+
+def _together(obeyed: Obeyed, first: tuple[Action, ...], then: tuple[Action, ...]) -> tuple[Action, ...]:
+    """Growth before what operators ask for, that before what takes away; a machine has one action."""
+
+    def others(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+        return tuple(a for a in actions if getattr(a, "vm_id", None) not in obeyed.machines)
+
+    return _one_delete((*others(first), *obeyed.actions, *others(then)))
 
 
 def _one_delete(actions: tuple[Action, ...]) -> tuple[Action, ...]:
@@ -141,14 +163,14 @@ def _stop_alert(fleet: Fleet, stop: Refusal) -> Alert:
 
 
 def _paused(
-    fleet: Fleet, state: ShardMemory, opened: tuple[Undrain, ...], found: tuple[Alert, ...]
+    fleet: Fleet, state: ShardMemory, opened: tuple[Undrain, ...], obeyed: Obeyed, found: tuple[Alert, ...]
 ) -> Decision:
-    """Take back what may be taken back, finish what is fenced, start nothing."""
+    """Take back what may be taken back, finish what is fenced, start nothing but what is commanded."""
     refusal = refuse(Reason.PAUSED, state.pause_reason or "paused by an operator")
-    finishing = deletes(fleet) if state.blind_since is None else Shrink()
-    actions = (*opened, *pause_undrains(fleet), *finishing.actions)
-    refusals = (refusal, *finishing.refusals)
-    return _decision(fleet, state, want(fleet, state), actions, refusals, found)
+    finishing = deletes(fleet) if state.blind_since is None and not obeyed.drains else Shrink()
+    actions = _together(obeyed, (*opened, *pause_undrains(fleet)), finishing.actions)
+    refusals = (refusal, *obeyed.refusals, *finishing.refusals)
+    return _decision(fleet, state, want(fleet, state), actions, refusals, found, obeyed=obeyed)
 
 
 def hold(shard: str, now: datetime, epoch: int, memory: ShardMemory, reason: Reason, detail: str) -> Decision:
@@ -178,6 +200,7 @@ def _decision(
     refusals: tuple[Refusal, ...],
     found: tuple[Alert, ...],
     growth: Growth | None = None,
+    obeyed: Obeyed | None = None,
 ) -> Decision:
     now, shard = fleet.now, fleet.snapshot.shard
     stated, standing, said = _stand(state, refusals, shard, now)
@@ -194,6 +217,7 @@ def _decision(
         refusals=stated,
         events=(*said, *told),
         alerts=found,
+        commands=obeyed.commands if obeyed else fleet.snapshot.commands,
     )
 
 

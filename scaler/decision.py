@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from scaler.model import BridgeMemory, Purpose, ShardMemory
+from scaler.model import BridgeMemory, Command, Purpose, ShardMemory
 
 
 class Reason(StrEnum):
@@ -41,6 +41,7 @@ class Reason(StrEnum):
     ALREADY_LEAVING = "already_leaving"
     FOREIGN_DRAIN = "foreign_drain"
     OPERATOR_DRAIN = "operator_drain"
+    PROTECTED = "protected"
     CREATION_IN_FLIGHT = "creation_in_flight"
     SCALED_OUT = "scaled_out"
     HOT = "hot"
@@ -66,6 +67,7 @@ class Reason(StrEnum):
     CLEAN_UP_PACE = "clean_up_pace"
     # A bridge that died
     DEAD_NOT_PROVEN = "dead_not_proven"
+    STILL_SERVING = "still_serving"
     # Found while acting
     NOT_THE_SAME_BRIDGE = "not_the_same_bridge"
     FACTS_CHANGED = "facts_changed"
@@ -106,6 +108,8 @@ class Cause(StrEnum):
     TEAR_DOWN = "tear_down"
     NEVER_READY = "never_ready"
     DEAD = "dead"
+    REPLACED = "replaced"
+    """An operator gave his word that it may go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,7 @@ class EventKind(StrEnum):
     CLOCK_SKEW = "clock_skew"
     RELAY_COUNTER_STUCK = "relay_counter_stuck"
     DELETE_FAILED = "delete_failed"
+    COMMAND = "command"
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,3 +289,5 @@ class Decision:
     refusals: tuple[Refusal, ...] = ()
     events: tuple[Event, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    commands: tuple[Command, ...] = ()
+    """Operators' commands as they shall be remembered."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from scaler.commands import in_words
 from scaler.decision import (
     Action,
     Decision,
@@ -19,7 +20,7 @@ from scaler.decision import (
     ScaleOut,
     Undrain,
 )
-from scaler.model import Bridge, BridgeMemory, Snapshot
+from scaler.model import Bridge, BridgeMemory, Command, Snapshot
 
 SENTENCES: dict[Reason, str] = {
     Reason.ARM_UNKNOWN: "Azure did not answer completely, so it is not known which machines exist",
@@ -47,6 +48,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.ALREADY_LEAVING: "the oldest bridge is already on its way out; one leaves after the other",
     Reason.FOREIGN_DRAIN: "somebody else drained it; it is left alone",
     Reason.OPERATOR_DRAIN: "it drains by an operator's command",
+    Reason.PROTECTED: "an operator protects it for a time, so it is neither drained nor removed",
     Reason.CREATION_IN_FLIGHT: "a machine is being created; nothing is drained meanwhile",
     Reason.SCALED_OUT: "this very tick adds bridges",
     Reason.HOT: "a bridge is over its threshold; an idle one is head-room",
@@ -69,6 +71,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.NO_WITNESS: "no other bridge answers, so it may be us who cannot hear it",
     Reason.CLEAN_UP_PACE: "a machine was cleaned up a short while ago",
     Reason.DEAD_NOT_PROVEN: "it looks dead, but it is not proven that no media flows through it",
+    Reason.STILL_SERVING: "an operator wants it replaced, but something still answers on it",
     Reason.NOT_THE_SAME_BRIDGE: "another process answered at its address; nothing was done to it",
     Reason.FACTS_CHANGED: "a fresh report no longer showed what the step needs",
     Reason.LEASE_TOO_SHORT: "our lease would not have outlived the call",
@@ -246,6 +249,16 @@ def bridge_in_words(memory: BridgeMemory) -> str:
     why = SENTENCES[Reason(memory.refusal)]
     since = f", since {iso(memory.refusal_since)}" if memory.refusal_since else ""
     return f"{phase}{purpose}: {why}{since}"
+
+
+def command_record(command: Command) -> dict[str, Any]:
+    """Write a command for people and programs: plain JSON values, times as ISO 8601."""
+    times = {name: iso(getattr(command, name)) for name in ("asked_at", "expires_at", "ended_at")}
+    row = {**asdict(command), **times, "kind": str(command.kind), "state": str(command.state)}
+    return {
+        **{key: value for key, value in row.items() if value not in (None, ())},
+        "in_words": in_words(command),
+    }
 
 
 def iso(moment: datetime | None) -> str | None:

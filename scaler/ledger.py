@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from scaler.decision import Event
-from scaler.model import BridgeMemory, CreateIntent, Phase, ShardMemory
+from scaler.model import BridgeMemory, Command, CreateIntent, Phase, ShardMemory
 from scaler.ports import ShardRows, Store, Stored
 
 
@@ -25,6 +25,7 @@ class Ledger:
         state: ShardMemory,
         bridges: Mapping[str, BridgeMemory],
         intents: Sequence[CreateIntent],
+        commands: Sequence[Command] = (),
     ) -> None:
         """`rows`: as read; the others: as they shall be now, before any action."""
         self.state = state
@@ -33,8 +34,10 @@ class Ledger:
         self._stored_state = rows.state
         self._bridges = dict(bridges)
         self._intents = {intent.intent_id: intent for intent in intents}
+        self._commands = commands
         self._stored_bridges = dict(rows.bridges)
         self._stored_intents = dict(rows.intents)
+        self._stored_commands = rows.commands
 
     @property
     def bridges(self) -> Mapping[str, BridgeMemory]:
@@ -77,6 +80,15 @@ class Ledger:
         await self._put_bridges([m for m in self._bridges.values() if self._differs(m)])
         await self._put_intents([i for i in self._intents.values() if self._intent_differs(i)])
         await self._put_state()
+        # Last: a command is done only when what it did is written.
+        await self._put_commands()
+
+    async def _put_commands(self) -> None:
+        stored = self._stored_commands
+        rows = [Stored(c, stored[c.command_id].etag) for c in self._commands]
+        changed = [row for row in rows if row.value != stored[row.value.command_id].value]
+        if changed:
+            await self._store.put_commands(self._shard, changed)
 
     async def _put_state(self) -> None:
         before = self._stored_state

@@ -291,6 +291,68 @@ class CreateIntent:
         return self.ended_at is None and self.vm_id is None
 
 
+class CommandKind(StrEnum):
+    """What an operator may ask for."""
+
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
+    PROTECT = "protect"
+    PAUSE = "pause"
+    RESUME = "resume"
+    FLOOR = "floor"
+    REPLACE = "replace"
+    UNBLOCK_IMAGE = "unblock_image"
+    CANCEL = "cancel"
+
+
+class CommandState(StrEnum):
+    """How far a command came."""
+
+    OPEN = "open"
+    """Not carried out yet: new, or waiting for what its `outcome` names."""
+    IN_FORCE = "in_force"
+    """Holds until it expires, is cancelled, or is replaced: protect, pause, floor."""
+    DONE = "done"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One operator's command: one row of `commands`. Written once by the operator, then only by ticks."""
+
+    command_id: str
+    kind: CommandKind
+    by: str
+    why: str
+    asked_at: datetime
+    expires_at: datetime | None = None
+    """Not carried out, or no longer in force, from here on; None: until cancelled or resumed."""
+    state: CommandState = CommandState.OPEN
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    """What came of it, or what it waits for, in words."""
+    vm_id: str | None = None
+    bridge: str | None = None
+    """Name of the machine when the command was given."""
+    minimum: int | None = None
+    from_time: str | None = None
+    """Local time `HH:MM` at which a floor begins each day; None: it holds all the time."""
+    until_time: str | None = None
+    days: tuple[str, ...] = ()
+    """Days on which the window begins: mon, tue, wed, thu, fri, sat, sun."""
+    time_zone: str | None = None
+    image_version: str | None = None
+    target: str | None = None
+    """Of a `cancel`: the command that it ends."""
+
+    @property
+    def is_open(self) -> bool:
+        """Waiting, or in force."""
+        return self.state in (CommandState.OPEN, CommandState.IN_FORCE)
+
+
 @dataclass(frozen=True, slots=True)
 class ShardMemory:
     """What we remember of a shard between ticks: row `state` of `shards`."""
@@ -320,6 +382,8 @@ class ShardMemory:
     """Refusals (and, in dry run, would-be actions) in force by key, with since when: said only once."""
     left_drained: tuple[str, ...] = ()
     """Dry run: names of the bridges that an earlier live run left drained."""
+    blocked_images: dict[str, datetime] = field(default_factory=dict)
+    """Image versions that made a bad canary, with since when: not used until unblocked or superseded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,3 +457,5 @@ class Snapshot:
     memory: ShardMemory
     other_owner: str | None = None
     """The scale set's owner tag, where it names another installation than this one."""
+    commands: tuple[Command, ...] = ()
+    """Operators' commands that are open, oldest first."""

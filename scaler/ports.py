@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from scaler.model import (
     BridgeMemory,
+    Command,
     CreateIntent,
     Instance,
     PlatformLoad,
@@ -147,6 +148,8 @@ class ShardRows:
     bridges: Mapping[str, Stored[BridgeMemory]]
     intents: Mapping[str, Stored[CreateIntent]]
     """Open ones and those ended in the last day."""
+    commands: Mapping[str, Stored[Command]] = field(default_factory=dict)
+    """Open ones and those ended in the last day."""
 
 
 class Store(Protocol):
@@ -182,6 +185,10 @@ class Store(Protocol):
         self, shard: str, rows: Sequence[Stored[CreateIntent]]
     ) -> Sequence[Stored[CreateIntent]]:
         """Write intent rows."""
+        ...
+
+    async def put_commands(self, shard: str, rows: Sequence[Stored[Command]]) -> Sequence[Stored[Command]]:
+        """Write command rows; a new one (etag None) raises `StateChanged` where its id is taken."""
         ...
 
     async def append_decision(self, shard: str, at: datetime, record: Mapping[str, Any]) -> None:

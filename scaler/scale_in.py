@@ -23,6 +23,7 @@ from scaler.selection import (
     objections,
     oldest,
     only_healthy,
+    protected,
     refuse,
 )
 from scaler.watch import DELETE_IS_LATE_AFTER, delete_by_hand
@@ -59,7 +60,7 @@ def _do(action: Action) -> Shrink:
 
 def deletes(fleet: Fleet) -> Shrink:
     """Delete the oldest exited machine, or ask again for one that ARM did not remove."""
-    result, free = Shrink(), not _delete_in_flight(fleet)
+    result, free = Shrink(), not delete_in_flight(fleet)
     for bridge in fleet.bridges:
         if bridge.phase is Phase.DELETING:
             step = _again(fleet, bridge)
@@ -72,7 +73,8 @@ def deletes(fleet: Fleet) -> Shrink:
     return result
 
 
-def _delete_in_flight(fleet: Fleet) -> bool:
+def delete_in_flight(fleet: Fleet) -> bool:
+    """ARM works on a delete, and not for too long already."""
     return any(
         b.phase is Phase.DELETING and fleet.now - b.memory.phase_since < DELETE_IS_LATE_AFTER
         for b in fleet.deleting
@@ -263,6 +265,8 @@ def clean_ups(fleet: Fleet, state: ShardMemory) -> Shrink:
 
 def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     memory = bridge.memory
+    if (kept := protected(fleet, bridge)) is not None:
+        return _no(kept)
     action = _removal(bridge)
     asked = memory.asked_at or memory.first_seen
     if fleet.now - asked < fleet.policy.boot_timeout:
@@ -276,7 +280,7 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
         return _no(refuse(Reason.NO_WITNESS, "no other bridge answers: it may be us", bridge))
     if not free:
         return _no(refuse(Reason.CLEAN_UP_PACE, "one clean-up in 10 min", bridge))
-    if _delete_in_flight(fleet):
+    if delete_in_flight(fleet):
         return _no(refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge))
     return _do(action)
 
@@ -325,12 +329,14 @@ def dead(fleet: Fleet) -> Shrink:
 
 def _replace_dead(fleet: Fleet, bridge: Bridge) -> Shrink:
     quiet = bridge.memory.platform_quiet_since
+    if (kept := protected(fleet, bridge)) is not None:
+        return _no(kept)
     if fleet.accepting_others(bridge) < 2:
         return _no(refuse(Reason.DEAD_NOT_PROVEN, "fewer than 2 others accept calls", bridge))
     if quiet is None or fleet.now - quiet < DEAD_QUIET_FOR:
         return _no(refuse(Reason.DEAD_NOT_PROVEN, "Azure Monitor does not show 30 quiet minutes", bridge))
     if bridge.poll.reach is Reach.ANSWERED:
         return _no(refuse(Reason.DEAD_NOT_PROVEN, "its port still answers", bridge))
-    if _delete_in_flight(fleet):
+    if delete_in_flight(fleet):
         return _no(refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge))
     return _do(Delete(bridge.vm_id, Cause.DEAD, f"dead, and quiet since {quiet:%H:%M:%S} UTC"))

@@ -8,7 +8,18 @@ from datetime import UTC, datetime, timedelta
 
 from scaler import demand
 from scaler.decision import Reason, Refusal
-from scaler.model import OURS_TO_UNDRAIN, Bridge, BridgeMemory, Phase, Purpose, Reach, Snapshot
+from scaler.model import (
+    OURS_TO_UNDRAIN,
+    Bridge,
+    BridgeMemory,
+    Command,
+    CommandKind,
+    CommandState,
+    Phase,
+    Purpose,
+    Reach,
+    Snapshot,
+)
 from scaler.policy import ScalingPolicy
 from scaler.process import process_began
 
@@ -44,6 +55,8 @@ class Fleet:
     open_intents: int
     demand_in: float
     demand_out: float
+    protected: frozenset[str] = frozenset()
+    """Machines that an operator protects."""
 
     @property
     def bridges(self) -> tuple[Bridge, ...]:
@@ -99,6 +112,7 @@ def survey(snapshot: Snapshot, policy: ScalingPolicy) -> Fleet:
         open_intents=open_intents,
         demand_in=demand.demand_for_scale_in(bridges),
         demand_out=demand.demand_for_scale_out(bridges),
+        protected=frozenset(each.vm_id for each in snapshot.commands if _protects(each) and each.vm_id),
     )
 
 
@@ -108,6 +122,10 @@ def _is_going(bridge: Bridge, now: datetime) -> bool:
         return True
     asked = bridge.memory.delete_asked_at
     return bridge.memory.operation is not None or (asked is not None and now - asked < _JUST_ASKED)
+
+
+def _protects(command: Command) -> bool:
+    return command.kind is CommandKind.PROTECT and command.state is CommandState.IN_FORCE
 
 
 def _in_phase(bridges: Iterable[Bridge], phase: Phase) -> tuple[Bridge, ...]:
@@ -258,7 +276,15 @@ def not_healthy(_fleet: Fleet, bridge: Bridge) -> Refusal | None:
 LITERAL_TERMS: tuple[Term, ...] = (only_healthy, not_idle, too_young, not_oldest)
 """The owner's rule. Nothing is torn down that one of these would keep."""
 
-SAFETY_TERMS: tuple[Term, ...] = (at_minimum, last_accepting, not_healthy)
+
+def protected(fleet: Fleet, bridge: Bridge) -> Refusal | None:
+    """Leave what an operator protects."""
+    if bridge.vm_id not in fleet.protected:
+        return None
+    return refuse(Reason.PROTECTED, "by an operator's command", bridge)
+
+
+SAFETY_TERMS: tuple[Term, ...] = (at_minimum, last_accepting, not_healthy, protected)
 """What must hold besides, at the drain and at the fence."""
 
 

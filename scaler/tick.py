@@ -163,6 +163,7 @@ class Engine:
             decision.memory,
             {**decision.bridges, **{memory.vm_id: memory for memory in judged.gone}},
             judged.snapshot.intents if judged.snapshot else (),
+            decision.commands,
         )
         outcomes: tuple[Outcome, ...] = ()
         if self.dry_run:
@@ -202,6 +203,8 @@ class Engine:
         snapshot, gone, seen = reflect(
             shard.name, heard, state, memories, followed, policy, now, epoch, self._owner
         )
+        commands = tuple(row.value for row in rows.commands.values() if row.value.is_open)
+        snapshot = replace(snapshot, commands=commands)
         return _Judged(decide(snapshot, policy), snapshot, policy, gone, (*told, *seen))
 
     def _say_would(self, ledger: Ledger, judged: _Judged) -> None:

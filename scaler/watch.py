@@ -127,9 +127,8 @@ def _sick_alert(bridge: Bridge) -> Alert:
 
 
 def delete_by_hand(bridge: Bridge) -> str:
-    """Write the command with which an operator removes one machine; the next tick sees that it is gone."""
-    resource_id = bridge.instance.resource_id if bridge.instance else bridge.name
-    return f"az vm delete --yes --ids {resource_id}"
+    """Write the command with which an operator gives his word that one machine may go."""
+    return f"jvb-autoscaler replace {bridge.name} --why '...'"
 
 
 def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:

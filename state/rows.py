@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from scaler.errors import TryNextTick
-from scaler.model import BridgeMemory, CreateIntent, ShardMemory
+from scaler.model import BridgeMemory, Command, CreateIntent, ShardMemory
 from state.columns import TEXT_LIMIT, CellUnreadable, Column, columns_of, read_whole
 
 T = TypeVar("T")
@@ -118,6 +118,12 @@ INTENTS = RowFormat(
     key_field="intent_id",
     # An absent cell cannot be filtered on, and `ended_at` is absent while the intent is open.
     also=lambda intent: {"ended": intent.ended_at is not None},
+)
+COMMANDS = RowFormat(
+    "commands",
+    Command,
+    key_field="command_id",
+    also=lambda command: {"ended": command.ended_at is not None},
 )
 
 

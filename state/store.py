@@ -12,18 +12,18 @@ from azure.data.tables import TableEntity
 from azure.data.tables.aio import TableServiceClient
 
 from scaler.errors import LeaseHeld, Refused, StateChanged
-from scaler.model import BridgeMemory, CreateIntent, Phase, ShardMemory
+from scaler.model import BridgeMemory, Command, CreateIntent, Phase, ShardMemory
 from scaler.ports import Lease, ShardRows, Stored
 from state.records import day_partition, minute_key, newest_first_key, read_record, record_row
-from state.rows import BRIDGES, INTENTS, LEASES, STATES, Entity, LeaseRow, RowFormat
+from state.rows import BRIDGES, COMMANDS, INTENTS, LEASES, STATES, Entity, LeaseRow, RowFormat
 from state.tables import SDK_OPTIONS, TRANSACTION_ROWS, Tables, Write
 
 T = TypeVar("T")
 
-TABLES = ("bridges", "shards", "intents", "decisions", "events", "usage")
+TABLES = ("bridges", "shards", "intents", "commands", "decisions", "events", "usage")
 
-ENDED_INTENTS_KEPT = timedelta(days=1)
-"""How long `load` still returns an intent that ended."""
+ENDED_ROWS_KEPT = timedelta(days=1)
+"""How long `load` still returns an intent or a command that ended."""
 
 APPEND_ATTEMPTS = 8
 """Each doubles the step over keys that are taken: enough for 255 rows of others in one millisecond."""
@@ -108,16 +108,18 @@ class TableStore:
 
     async def load(self, shard: str) -> ShardRows:
         """Read everything remembered of the shard, in parallel."""
-        state, bridges, intents = await asyncio.gather(
+        state, bridges, intents, commands = await asyncio.gather(
             self._tables.get(STATES.table, shard, STATES.row_key),
             self._tables.query(BRIDGES.table, "PartitionKey eq @shard", {"shard": shard}),
-            self._intents(shard),
+            self._lately(INTENTS.table, shard),
+            self._lately(COMMANDS.table, shard),
         )
         states = self._read(STATES, shard, [] if state is None else [state])
         return ShardRows(
             state=next(iter(states.values()), None),
             bridges=self._read(BRIDGES, shard, bridges),
             intents=self._read(INTENTS, shard, intents),
+            commands=self._read(COMMANDS, shard, commands),
         )
 
     async def put_state(self, shard: str, row: Stored[ShardMemory]) -> Stored[ShardMemory]:
@@ -136,13 +138,17 @@ class TableStore:
         """Write intent rows, in transactions of at most 100, in order."""
         return await self._put(INTENTS, shard, rows)
 
-    async def _intents(self, shard: str) -> list[TableEntity]:
+    async def put_commands(self, shard: str, rows: Sequence[Stored[Command]]) -> Sequence[Stored[Command]]:
+        """Write command rows; a new one (etag None) raises `StateChanged` where its id is taken."""
+        return await self._put(COMMANDS, shard, rows)
+
+    async def _lately(self, table: str, shard: str) -> list[TableEntity]:
         """Read what is open or ended lately. Time comes from the last lease taken here; without one, all."""
         where, parameters = "PartitionKey eq @shard", dict[str, Any](shard=shard)
         if shard in self._newest_now:
             where += " and ( ended eq false or ended_at ge @since )"
-            parameters["since"] = self._newest_now[shard] - ENDED_INTENTS_KEPT
-        return await self._tables.query(INTENTS.table, where, parameters)
+            parameters["since"] = self._newest_now[shard] - ENDED_ROWS_KEPT
+        return await self._tables.query(table, where, parameters)
 
     def _read(self, rows: RowFormat[T], shard: str, entities: Sequence[TableEntity]) -> dict[str, Stored[T]]:
         self._newer[rows.name, shard] = frozenset(row["RowKey"] for row in entities if rows.is_newer(row))

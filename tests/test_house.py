@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from state.rows import BRIDGES, INTENTS, LEASES, STATES, RowFormat
+from state.rows import BRIDGES, COMMANDS, INTENTS, LEASES, STATES, RowFormat
 
 ROOT = Path(__file__).parent.parent
 DEPLOYED_PACKAGES = ("scaler", "colibri", "compute", "state")
@@ -146,14 +146,20 @@ def section(title: str) -> str:
 
 @pytest.mark.parametrize(
     ("rows", "title"),
-    [(BRIDGES, "bridges"), (STATES, "Row `state`"), (LEASES, "Row `lease`"), (INTENTS, "intents")],
-    ids=["bridges", "state", "lease", "intents"],
+    [
+        (BRIDGES, "bridges"),
+        (STATES, "Row `state`"),
+        (LEASES, "Row `lease`"),
+        (INTENTS, "intents"),
+        (COMMANDS, "commands"),
+    ],
+    ids=["bridges", "state", "lease", "intents", "commands"],
 )
 def test_every_column_is_documented(rows: RowFormat[object], title: str):
     """docs/tables.md has each column that is written with its type and unit, and no other."""
     found = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| ([^|]+) \|$", section(title), re.MULTILINE)
     written = {column.name: column.kind.cell for column in rows.columns}
-    extra = {"ended": "Boolean"} if rows is INTENTS else {}
+    extra = {"ended": "Boolean"} if rows in (INTENTS, COMMANDS) else {}
     assert {name: cell for name, cell, _, _ in found} == written | extra
     assert all(unit.strip() and meaning.strip() for _, _, unit, meaning in found)
 

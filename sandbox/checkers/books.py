@@ -15,7 +15,7 @@ from sandbox.memory_store import MemoryStore, Shard
 from sandbox.witness import Act, Told
 from scaler.model import BridgeMemory, Phase
 from scaler.tick import Report
-from state.rows import BRIDGES, INTENTS, STATES, RowFormat
+from state.rows import BRIDGES, COMMANDS, INTENTS, STATES, RowFormat
 
 T = TypeVar("T")
 
@@ -83,6 +83,8 @@ class BooksChecker:
             self._read_again(BRIDGES, key, bridge.value)
         for key, intent in table.intents.items():
             self._read_again(INTENTS, key, intent.value)
+        for key, command in table.commands.items():
+            self._read_again(COMMANDS, key, command.value)
         for key, state in table.states.items():
             self._read_again(STATES, key, state.value)
 

@@ -15,7 +15,7 @@ from sandbox.checkers.court import Court
 from sandbox.checkers.told import View, is_empty, judges_age, says_open
 from sandbox.memory_store import MemoryStore
 from sandbox.witness import Act, Told
-from scaler.model import BridgeMemory, Phase, Poll, Power, Purpose, Reach
+from scaler.model import BridgeMemory, CommandKind, CommandState, Phase, Poll, Power, Purpose, Reach
 from scaler.policy import ScalingPolicy
 from scaler.tick import Report
 
@@ -155,8 +155,10 @@ class KnowledgeChecker:
     def _against_drain(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
         if view.was_our_drain(act.vm_id):
             return []  # asked again: nothing new is taken away
-        found = self._against_scale_in(act, view)
         report = view.fresh_report(act, AS_FRESH_AS)
+        if row.purpose is Purpose.OPERATOR:
+            return self._against_commanded_drain(act, view, report)
+        found = self._against_scale_in(act, view)
         found += _failed(
             (report is not None and says_open(report), "no fresh report of a bridge that is open"),
             (self._pace.new_drains == 0, "a second new drain in one tick"),
@@ -165,6 +167,27 @@ class KnowledgeChecker:
             (not view.is_hot(), "a new drain while a bridge is over its people"),
         )
         return found + self._against_purpose(act, view, row, report)
+
+    def _commanded(self, act: Act, kind: CommandKind) -> bool:
+        rows = self.store.table(self.shard).commands.values()
+        return any(
+            row.value.vm_id == act.vm_id and row.value.kind is kind and row.value.state is CommandState.OPEN
+            for row in rows
+        )
+
+    def _against_commanded_drain(self, act: Act, view: View, report: Poll | None) -> list[str]:
+        """An operator may drain any bridge while another accepts: that ends no call."""
+        drains = view.rows[act.vm_id].phase is Phase.DRAINING
+        return _failed(
+            (
+                drains or (report is not None and says_open(report)),
+                "no fresh report of a bridge that is open",
+            ),
+            (drains or self._commanded(act, CommandKind.DRAIN), "nobody commanded it"),
+            (drains or view.accepting_without(act.vm_id) >= 1, "no other bridge accepts"),
+            (self._pace.new_drains == 0, "a second new drain in one tick"),
+            (not view.is_blind(), "blind"),
+        )
 
     def _against_purpose(self, act: Act, view: View, row: BridgeMemory, report: Poll | None) -> list[str]:
         if row.purpose is Purpose.TEAR_DOWN:
@@ -193,7 +216,7 @@ class KnowledgeChecker:
         leaving = loaded is not None and loaded.phase in (Phase.FENCED, Phase.DELETING)
         back = row.phase is Phase.READY
         return _failed(
-            (not opened or back, "it is not our drain"),
+            (not opened or back or self._commanded(act, CommandKind.UNDRAIN), "it is not our drain"),
             (not leaving or back, "it is fenced"),
         )
 
@@ -234,12 +257,26 @@ class KnowledgeChecker:
             (self._pace.deletes == 0, "a second delete in one tick"),
             (not view.is_blind(), "blind"),
         )
+        if self._commanded(act, CommandKind.REPLACE):
+            return self._against_replacing(act, view, report)
         if not row.ever_ready:
             return found + self._against_clean_up(act, view, row)
         fenced = self._seen.get(act.vm_id, _Seen()).fenced
         return found + _failed(
             (fenced, "it was never fenced"),
             (view.accepting_without(act.vm_id) >= 1, "no other bridge accepts"),
+        )
+
+    def _against_replacing(self, act: Act, view: View, report: Poll | None) -> list[str]:
+        """The operator's word stands for the exit, unless something answers."""
+        instance = view.listed.get(act.vm_id)
+        stopped = instance is not None and instance.power is Power.STOPPED
+        silent = report is not None and report.reach in (Reach.REFUSED, Reach.TIMED_OUT)
+        return _failed(
+            (instance is not None, "ARM did not list it"),
+            (silent or stopped, "something answers on it"),
+            (self._pace.deletes == 0, "a second delete in one tick"),
+            (not view.is_blind(), "blind"),
         )
 
     def _against_clean_up(self, act: Act, view: View, row: BridgeMemory) -> list[str]:

@@ -10,7 +10,17 @@ import pytest
 
 from sandbox.memory_store import MemoryStore
 from scaler.errors import LeaseHeld, StateChanged
-from scaler.model import BridgeMemory, CreateIntent, Phase, ProcessTotals, Purpose, ShardMemory
+from scaler.model import (
+    BridgeMemory,
+    Command,
+    CommandKind,
+    CommandState,
+    CreateIntent,
+    Phase,
+    ProcessTotals,
+    Purpose,
+    ShardMemory,
+)
 from scaler.ports import Store, Stored
 from state.store import TableStore
 
@@ -171,6 +181,30 @@ async def test_writing_nothing_is_harmless(store: Store):
     assert list(await store.put_bridges("a", [])) == []
     assert list(await store.put_intents("a", [])) == []
     await store.append_events("a", NOW, [])
+
+
+async def test_a_command_is_written_once_and_read_back_exactly(store: Store):
+    """An id that is taken is refused; every value comes back; what ended long ago is left out."""
+    floor = Command(
+        "c-1",
+        CommandKind.FLOOR,
+        "ann",
+        "tést 📞",
+        NOW,
+        minimum=4,
+        from_time="08:30",
+        until_time="18:00",
+        days=("mon", "fri"),
+        time_zone="Europe/Berlin",
+    )
+    old = replace(floor, command_id="c-0", state=CommandState.DONE, ended_at=NOW - timedelta(hours=25))
+    (row, _) = await store.put_commands("a", [Stored(floor, None), Stored(old, None)])
+    with pytest.raises(StateChanged):
+        await store.put_commands("a", [Stored(floor, None)])
+    await store.acquire("a", "me", NOW, 90)
+    assert dict((await store.load("a")).commands) == {"c-1": row}
+    assert row.value == floor
+    assert dict((await store.load("b")).commands) == {}
 
 
 async def test_old_ended_intents_are_left_out(store: Store):

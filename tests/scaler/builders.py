@@ -13,6 +13,8 @@ from scaler.model import (
     Bridge,
     BridgeMemory,
     BridgeStats,
+    Command,
+    CommandKind,
     CreateIntent,
     Instance,
     Phase,
@@ -228,6 +230,22 @@ def intent(number: int = 1, **changes: Any) -> CreateIntent:
             "capacity": 3,
             "why": "demand",
             "operation": f"op{number}",
+            **changes,
+        }
+    )
+
+
+def command(kind: str = "drain", name: str | None = None, **changes: Any) -> Command:
+    """An operator's command of a minute ago, against a machine where one is named."""
+    return Command(
+        **{
+            "command_id": f"{kind}-1",
+            "kind": CommandKind(kind),
+            "by": "ann",
+            "why": "she said so",
+            "asked_at": NOW - MINUTE,
+            "vm_id": f"vm-{name}" if name else None,
+            "bridge": name,
             **changes,
         }
     )

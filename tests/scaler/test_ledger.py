@@ -9,8 +9,8 @@ import pytest
 from sandbox.memory_store import MemoryStore
 from scaler.errors import StateChanged
 from scaler.ledger import Ledger
-from scaler.model import BridgeMemory, CreateIntent, Phase
-from tests.scaler.builders import intent, memory, shard_memory
+from scaler.model import BridgeMemory, CommandState, CreateIntent, Phase
+from tests.scaler.builders import command, intent, memory, shard_memory
 
 
 async def opened(
@@ -44,6 +44,20 @@ async def test_an_intent_is_in_the_table_before_it_returns_and_the_rest_when_sav
     assert rows.state is not None
     assert rows.state.value.epoch == 9
     assert set(ledger.bridges) == {"vm-a", "vm-b"}
+
+
+async def test_a_command_is_over_only_when_what_it_did_is_written() -> None:
+    """Commands are written last, and only those that changed."""
+    store = MemoryStore()
+    store.order("s", command("pause"))
+    store.order("s", command("floor"))
+    rows = await store.load("s")
+    taken = replace(command("pause"), state=CommandState.IN_FORCE)
+    await Ledger(store, "s", rows, shard_memory(), {}, (), (taken, command("floor"))).save()
+    assert writes(store) == ["put_state", "put_commands"]
+    stored = (await store.load("s")).commands
+    assert stored["pause-1"].value == taken
+    assert stored["floor-1"] == rows.commands["floor-1"]
 
 
 async def test_what_did_not_change_is_not_written() -> None:

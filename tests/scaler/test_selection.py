@@ -24,6 +24,7 @@ from scaler.selection import (
     not_oldest,
     oldest,
     only_healthy,
+    protected,
     silence,
     too_young,
     uptime,
@@ -53,7 +54,7 @@ def pair(a: Bridge | None = None, b: Bridge | None = None, **changes: Any) -> Fl
 def test_the_owners_rule_is_these_four_terms() -> None:
     """Nothing is torn down that one of them would keep; the others only refuse more."""
     assert (only_healthy, not_idle, too_young, not_oldest) == LITERAL_TERMS
-    assert (at_minimum, last_accepting, not_healthy) == SAFETY_TERMS
+    assert (at_minimum, last_accepting, not_healthy, protected) == SAFETY_TERMS
 
 
 def test_one_healthy_bridge_is_not_more_than_one() -> None:

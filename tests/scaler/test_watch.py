@@ -171,7 +171,7 @@ def test_failed_creations_are_told_with_the_newest_reason(
 def test_alerts_give_the_figures_and_the_command() -> None:
     """What a person needs to act."""
     told = {a.kind: a.text for a in decided(bridge("b"), unheard("a", remembered=SICK)).alerts}
-    assert "az vm delete --yes --ids /vm/a" in told["sick"]
+    assert "jvb-autoscaler replace a --why" in told["sick"]
     stuck = bridge("a", 99 * HOUR, remembered=draining(since=timedelta(hours=30)), **busy(2))
     told = {a.kind: a.text for a in decided(stuck, bridge("b")).alerts}
     assert told["stuck_drain"] == "drains for 30 h, 2 conferences left"
