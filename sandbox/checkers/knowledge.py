@@ -177,7 +177,8 @@ class KnowledgeChecker:
 
     def _against_commanded_drain(self, act: Act, view: View, report: Poll | None) -> list[str]:
         """An operator may drain any bridge while another accepts: that ends no call."""
-        drains = view.rows[act.vm_id].phase is Phase.DRAINING
+        loaded = view.rows.get(act.vm_id)
+        drains = loaded is not None and loaded.phase is Phase.DRAINING
         return _failed(
             (
                 drains or (report is not None and says_open(report)),
@@ -214,7 +215,8 @@ class KnowledgeChecker:
         foreign = loaded is not None and loaded.purpose in (Purpose.FOREIGN, Purpose.OPERATOR)
         opened = loaded is not None and loaded.phase is Phase.DRAINING and foreign
         leaving = loaded is not None and loaded.phase in (Phase.FENCED, Phase.DELETING)
-        back = row.phase is Phase.READY
+        # One that never was ready and whose fence did not reach it goes back to failed, and may join late.
+        back = row.phase is Phase.READY or (row.phase is Phase.FAILED and not row.ever_ready)
         return _failed(
             (not opened or back or self._commanded(act, CommandKind.UNDRAIN), "it is not our drain"),
             (not leaving or back, "it is fenced"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import scaler.act
+import scaler.commands
 import scaler.decide
 import scaler.demand
 import scaler.scale_in
@@ -21,7 +22,7 @@ from sandbox.simulation import Verdict, live_through
 from scaler.decision import Cause, Delete, Drain
 from scaler.errors import TryNextTick
 from scaler.ledger import Ledger
-from scaler.model import BridgeMemory, Phase, Purpose
+from scaler.model import Bridge, BridgeMemory, Command, CommandKind, Phase, Purpose
 from scaler.selection import Fleet
 
 CALM: tuple[Fault, ...] = ()
@@ -222,3 +223,30 @@ def test_an_engine_that_never_fences_does_not_come_to_rest(monkeypatch: pytest.M
     """Its drains stay for ever."""
     monkeypatch.setattr(scaler.decide, "fences", lambda _fleet: scaler.scale_in.Shrink())
     assert any(verdict.complaint == "liveness" for verdict in complaints(seeds=range(1, 3)))
+
+
+# Commands
+
+
+def test_a_word_that_removes_a_serving_machine_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`replace` against a bridge that answers ends its calls, whoever gave it."""
+    plan = [Fault("command_replace", 600, 600, pick=4 * number) for number in range(3)]
+
+    def believe(command: Command, bridge: Bridge, _fleet: Fleet) -> Delete:
+        return Delete(bridge.vm_id, Cause.REPLACED, command.why)
+
+    async def prove_nothing(*_args: Any) -> None:
+        return
+
+    monkeypatch.setitem(scaler.commands._STEPS, CommandKind.REPLACE, believe)
+    assert not caught("knowledge", "something answers on it", plan, range(1, 3))  # proved again in the act
+    monkeypatch.setattr(scaler.act, "_prove_gone", prove_nothing)
+    assert caught("world", "while its JVB runs", plan) or caught("knowledge", "something answers", plan)
+
+
+def test_a_drain_of_the_last_bridge_by_command_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator's drain has to leave one that accepts."""
+    plan = [Fault("command_drain", 600 + 60 * number, 3000, pick=number) for number in range(8)]
+    assert list(complaints(plan, range(1, 4))) == []
+    monkeypatch.setattr(Fleet, "accepting_others", lambda _fleet, _bridge: 1)
+    assert caught("knowledge", "no other bridge accepts", plan)

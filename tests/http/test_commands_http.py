@@ -1,0 +1,76 @@
+"""Operators' commands through the function app's own route, over the HTTP sandbox with Azurite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import azure.functions as func
+import orjson
+
+import function_app
+from tests.http.installation import Installation
+from tests.http.test_triggers import it as it_
+from tests.http.test_triggers import timer
+from tests.scaler.worlds import SHARD
+
+it = it_
+"""The fixture of the triggers: the function app over a world of two old idle bridges."""
+
+
+async def order(body: Any, headers: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+    """POST a command; return the status and the answer."""
+    sent = body if isinstance(body, bytes) else orjson.dumps(body)
+    request = func.HttpRequest(
+        method="POST", url="/api/commands", headers=headers or {}, params={}, route_params={}, body=sent
+    )
+    answer = await function_app.commands(request)
+    return answer.status_code, orjson.loads(answer.get_body())
+
+
+async def test_a_command_drains_a_bridge_and_its_row_tells(it: Installation):
+    """One request: the row, the tick, the call to the bridge; then the status shows what came of it."""
+    await timer(it)
+    await it.advance(30)
+    _, younger = it.names()
+    status, answer = await order({"kind": "drain", "bridge": younger, "by": "ann", "why": "kernel trace"})
+    assert status == 202
+    assert answer["tick"]["result"] == "done"
+    assert it.journal[-1] == ("drain", younger)
+    await timer(it)
+    (row,) = (await it.rows()).commands.values()
+    assert (row.value.state, row.value.by, row.value.why) == ("done", "ann", "kernel trace")
+    assert [event["subject"] for event in await it.events("command")] == [younger]
+
+
+async def test_whom_the_platform_knows_is_who_gave_it(it: Installation):
+    """With the platform's own sign-in nobody signs for another."""
+    await timer(it)
+    headers = {"x-ms-client-principal-name": "bob@example.com"}
+    _, answer = await order({"kind": "pause", "by": "ann", "why": "maintenance"}, headers)
+    assert answer["command"]["by"] == "bob@example.com"
+
+
+async def test_a_bad_command_changes_nothing(it: Installation):
+    """Each fault has its status and its words; no row is written for any of them."""
+    await timer(it)
+    assert (await order(b"not JSON"))[0] == 400
+    status, answer = await order({"kind": "protect"})
+    assert status == 400
+    assert len(answer["faults"]) == 4
+    assert (await order({"kind": "drain", "bridge": "x", "by": "a", "why": "b"}))[0] == 404
+    taken = {"kind": "pause", "by": "a", "why": "b", "command_id": "mine"}
+    assert (await order(taken))[0] == 202
+    assert (await order({**taken, "kind": "resume"}))[0] == 409
+    assert list((await it.store.load(SHARD)).commands) == ["mine"]
+
+
+async def test_a_held_lease_leaves_the_command_to_the_next_tick(it: Installation):
+    """It is written, and says that another run is at work."""
+    await timer(it)
+    await it.advance(30)
+    lease = await it.store.acquire(SHARD, "another", it.world.now, 90)
+    status, answer = await order({"kind": "pause", "by": "ann", "why": "maintenance"})
+    assert (status, answer["tick"]["result"]) == (202, "lease held")
+    await it.store.release(lease, it.world.now)
+    await timer(it)
+    assert (await it.state()).paused
