@@ -15,6 +15,12 @@ async def tick(timer: func.TimerRequest) -> None:
     await (await wiring.application()).tick()
 
 
+@app.timer_trigger(arg_name="timer", schedule="30 */15 * * * *", run_on_startup=False, use_monitor=False)
+async def nightly_recycle(timer: func.TimerRequest) -> None:
+    """Every quarter of an hour, half a minute beside the tick: open a shard's night where it is time."""
+    await (await wiring.application()).nightly()
+
+
 @app.route(route="alerts/monitor", methods=["POST"])
 async def alert(req: func.HttpRequest) -> func.HttpResponse:
     """Azure Monitor raised or closed an alert: one tick of the shard that it names, now."""

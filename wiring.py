@@ -50,6 +50,10 @@ class Application(Protocol):
         """One tick of every shard."""
         ...
 
+    async def nightly(self) -> None:
+        """One tick of every shard, which may open its night."""
+        ...
+
     async def alert(self, body: bytes) -> Answer:
         """One tick of the shard that an alert names."""
         ...
@@ -87,12 +91,21 @@ class Running:
 
     async def tick(self) -> None:
         """One tick of every shard; what failed is logged and does not raise."""
+        if await self._has_its_tables():
+            await self.engine.tick_all()
+
+    async def nightly(self) -> None:
+        """One tick of every shard, which may open its night or start its image build."""
+        if await self._has_its_tables():
+            await self.engine.nightly()
+
+    async def _has_its_tables(self) -> bool:
         try:
             await self._tables()
         except (TryNextTick, Refused) as error:
             log.error("tables unavailable, nothing is done: %s", error)
-            return
-        await self.engine.tick_all()
+            return False
+        return True
 
     async def _tables(self) -> None:
         if not self._has_tables:
@@ -170,6 +183,9 @@ class Misconfigured:
     async def tick(self) -> None:
         """Log every fault; nothing else."""
         log.error("configuration invalid, nothing is done: %s", "; ".join(self._faults))
+
+    async def nightly(self) -> None:
+        """Nothing: the tick says why."""
 
     async def alert(self, body: bytes) -> Answer:
         """503 with the faults."""
@@ -260,13 +276,19 @@ class _ShardBuilder:
     def shard(self, shard: ShardSettings) -> Shard:
         from colibri.client import ColibriClient
         from compute.flexible import FlexibleScaleSet
+        from compute.gallery import GalleryImages
         from scaler.observe import Ears
 
-        cloud = FlexibleScaleSet(self._arm_client(shard.subscription_id), shard.scale_set_id)
+        arm = self._arm_client(shard.subscription_id)
+        cloud, images = FlexibleScaleSet(arm, shard.scale_set_id), GalleryImages(arm)
         bridges = ColibriClient(self._http, self._clock, port=shard.bridge_port)
         metrics = self._monitor(shard.metrics_endpoint) if shard.metrics_endpoint else None
         return Shard(
-            shard.name, shard.scale_set_id, shard.policy, Ears(cloud, bridges, metrics), shard.bridge_port
+            shard.name,
+            shard.scale_set_id,
+            shard.policy,
+            Ears(cloud, bridges, metrics, images),
+            shard.bridge_port,
         )
 
     def _arm_client(self, subscription_id: str) -> Any:

@@ -16,14 +16,18 @@ from azure.core.pipeline import PipelineResponse
 from azure.core.rest import HttpRequest
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.compute.models import (
+    ImageReference,
     Sku,
     VirtualMachineScaleSetUpdate,
+    VirtualMachineScaleSetUpdateProperties,
+    VirtualMachineScaleSetUpdateStorageProfile,
+    VirtualMachineScaleSetUpdateVMProfile,
     VirtualMachineScaleSetVMInstanceRequiredIDs,
 )
 
 from compute.failures import WRITE_SECONDS, asking
 from compute.messages import Json, ScaleSetId, addresses_of, instance_of, operation_of, scale_set_of
-from scaler.errors import TryNextTick
+from compute.pages import values
 from scaler.model import Instance, ScaleSet
 from scaler.ports import Operation
 
@@ -70,6 +74,21 @@ class FlexibleScaleSet:
                 raw_response_hook=answer.keep,
             )
         return answer.operation
+
+    async def set_image(self, scale_set: ScaleSet, image: str) -> None:
+        """Write the image of machines to come on top of exactly the record that was read."""
+        reference = VirtualMachineScaleSetUpdateStorageProfile(image_reference=ImageReference(id=image))
+        profile = VirtualMachineScaleSetUpdateVMProfile(storage_profile=reference)
+        properties = VirtualMachineScaleSetUpdateProperties(virtual_machine_profile=profile)
+        async with asking(f"write image of {self._id.name}", WRITE_SECONDS):
+            await self._client.virtual_machine_scale_sets.begin_update(
+                self._id.group,
+                self._id.name,
+                VirtualMachineScaleSetUpdate(properties=properties),
+                etag=scale_set.etag,
+                match_condition=MatchConditions.IfNotModified,
+                polling=False,
+            )
 
     async def delete(self, instance: Instance) -> str | None:
         """Delete exactly this machine, by its own id: which one goes is never left to ARM."""
@@ -119,7 +138,7 @@ class FlexibleScaleSet:
                 response = await self._client.send_request(HttpRequest("GET", url, params=params))
                 response.raise_for_status()
                 page, params = response.json(), None
-                nics += _values(page)
+                nics += values(page)
                 url = page.get("nextLink") or None
             return addresses_of(nics)
 
@@ -137,11 +156,4 @@ class _Answer:
 def _require_list(response: PipelineResponse[Any, Any]) -> None:
     """The SDK takes a page without `value` for an empty one, and the fleet for gone."""
     if response.http_response.status_code == 200:
-        _values(response.http_response.json())
-
-
-def _values(page: object) -> list[Json]:
-    values = page.get("value") if isinstance(page, Mapping) else None
-    if not isinstance(values, list):
-        raise TryNextTick("ARM's answer is not a list")
-    return values
+        values(response.http_response.json())

@@ -10,17 +10,18 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from scaler.errors import ConfigurationInvalid, Refused, TryNextTick
-from scaler.model import Instance, Power, ScaleSet
+from scaler.model import ImageBuild, ImageVersion, Instance, Power, ScaleSet
 from scaler.ports import Operation
 
 Json = Mapping[str, Any]
 
 OWNER_TAG: Final = "jvb-autoscaler-owner"
+CONFIG_TAG: Final = "jvb-autoscaler-config"
 LONGEST_TEXT: Final = 500
 
 _SCALE_SET_ID: Final = re.compile(
@@ -67,9 +68,12 @@ def scale_set_of(body: Json) -> ScaleSet:
         capacity=_count(sku, "capacity"),
         etag=_text(body, "etag"),
         vm_size=_text(sku, "name"),
-        owner=_owner(body.get("tags")),
+        owner=_tag(body.get("tags"), OWNER_TAG),
         provisioning=_text(properties, "provisioningState"),
         sku_tier=sku.get("tier"),
+        location=str(body.get("location") or "") or None,
+        image=_image(properties.get("virtualMachineProfile")),
+        config=_tag(body.get("tags"), CONFIG_TAG),
     )
 
 
@@ -93,6 +97,7 @@ def instance_of(vm: Json, scale_set_id: str) -> Instance:
         address=None,
         image=_image(properties),
         error=_failure(statuses) if provisioning == "Failed" else None,
+        config=_tag(vm.get("tags"), CONFIG_TAG),
     )
 
 
@@ -107,6 +112,45 @@ def addresses_of(nics: Iterable[Json]) -> dict[str, str]:
         if vm_id and address and (properties.get("primary") or str(vm_id).lower() not in found):
             found[str(vm_id).lower()] = address
     return found
+
+
+def image_version_of(body: Json) -> ImageVersion:
+    """Read one entry of a gallery image's versions; replication is not told in a list."""
+    properties = _part(body, "properties")
+    profile = properties.get("publishingProfile") or {}
+    state = properties.get("provisioningState")
+    problem = None
+    if state != "Succeeded":
+        problem = f"its provisioning state is {state}"
+    elif profile.get("excludeFromLatest"):
+        problem = "it is excluded from latest"
+    end_of_life = _moment(profile.get("endOfLifeDate"))
+    return ImageVersion(_text(body, "id").lower(), problem is None, end_of_life, problem)
+
+
+def is_replicated(version: ImageVersion, body: Json, location: str) -> ImageVersion:
+    """Return the version as unusable unless its replication to a region is told to be complete."""
+    summary = (_part(body, "properties").get("replicationStatus") or {}).get("summary") or ()
+    states = {_region(each.get("region")): each.get("state") for each in summary if isinstance(each, Mapping)}
+    state = states.get(_region(location))
+    if state == "Completed":
+        return version
+    return replace(version, usable=False, problem=f"its replication to {location} is {state or 'not told'}")
+
+
+def _region(name: object) -> str:
+    """`West Europe` and `westeurope` are one region."""
+    return str(name or "").replace(" ", "").lower()
+
+
+def image_build_of(template: Json) -> ImageBuild | None:
+    """Read the last run of an image template; None: it never ran."""
+    run = _part(template, "properties").get("lastRunStatus")
+    if not isinstance(run, Mapping) or not run.get("runState"):
+        return None
+    return ImageBuild(
+        str(run["runState"]), _moment(run.get("startTime")), one_line(str(run.get("message") or ""))
+    )
 
 
 def operation_of(status: int, body: Json) -> Operation:
@@ -179,14 +223,14 @@ def _statuses(properties: Json) -> list[Json]:
     return [status for status in view.get("statuses") or () if isinstance(status, Mapping)]
 
 
-def _image(properties: Json) -> str | None:
-    """The gallery version's own id, or the exact version that `latest` became."""
-    reference = (properties.get("storageProfile") or {}).get("imageReference") or {}
+def _image(properties: Json | None) -> str | None:
+    """The gallery version's own id, or the exact version that `latest` became; in lower case."""
+    reference = ((properties or {}).get("storageProfile") or {}).get("imageReference") or {}
     image, exact = reference.get("id"), reference.get("exactVersion")
     if image and exact and "/versions/" not in image:
-        return f"{image}/versions/{exact}"
+        return f"{image}/versions/{exact}".lower()
     found = image or exact
-    return str(found) if found else None
+    return str(found).lower() if found else None
 
 
 def _moment(text: object) -> datetime | None:
@@ -200,11 +244,11 @@ def _moment(text: object) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _owner(tags: object) -> str | None:
+def _tag(tags: object, wanted: str) -> str | None:
     """Names of tags are the same in any case."""
     if not isinstance(tags, Mapping):
         return None
-    return next((str(value) for name, value in tags.items() if name.lower() == OWNER_TAG), None)
+    return next((str(value) for name, value in tags.items() if name.lower() == wanted), None)
 
 
 def _part(body: Json, key: str) -> Json:

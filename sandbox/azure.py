@@ -22,12 +22,16 @@ from sandbox.cloud import (
     SimVm,
     WorldError,
 )
+from sandbox.gallery import Defect, Galleries
 from sandbox.history import CutReason, History, VmLife
 from sandbox.jicofo import Jicofo
 from sandbox.meter import LoadMeter
 
 OWNER_TAG = "jvb-autoscaler-owner"
 BOOT_BEFORE_JOIN_S = 4.0
+NEVER_S = 10 * 365 * 86400.0
+UNHEALTHY_AFTER_S = 600.0
+CONFIG_TAG = "jvb-autoscaler-config"
 DELETE_SECONDS = (30.0, 90.0)
 
 
@@ -60,6 +64,7 @@ class Azure:
         self._free_addresses: dict[str, list[str]] = {}
         self._vm_ids: dict[str, dict[str, str]] = {}
         self._numbers: dict[str, int] = {}
+        self.galleries = Galleries(agenda)
         self.scale_sets: dict[str, SimScaleSet] = {}
         self.operations: dict[str, SimOperation] = {}
         self.vms: dict[str, SimVm] = {}
@@ -85,11 +90,18 @@ class Azure:
             jicofo=jicofo,
         )
         self.scale_sets[key] = scale_set
+        self._publish_image_of(scale_set)
         machines = spec.prestarted + (Prestarted(),) * (spec.capacity - len(spec.prestarted))
         for prestarted in machines:
             self._prestart(scale_set, prestarted)
         scale_set.capacity = len(machines)
         return scale_set
+
+    def _publish_image_of(self, scale_set: SimScaleSet) -> None:
+        """What the first machines are made of stands in a gallery, unless somebody put it there before."""
+        definition, _, name = scale_set.image.partition("/versions/")
+        if name and scale_set.image.lower() not in self.galleries.versions:
+            self.galleries.publish(definition, name)
 
     def _prestart(self, scale_set: SimScaleSet, prestarted: Prestarted) -> None:
         created = self._agenda.now - prestarted.age
@@ -174,7 +186,7 @@ class Azure:
         self, scale_set: SimScaleSet, operation: SimOperation, placeholder: str, boot_s: float
     ) -> None:
         scale_set.unlisted -= 1
-        vm = self._new_vm(scale_set, self._agenda.now, scale_set.image)
+        vm = self._new_vm(scale_set, self._agenda.now, self.galleries.resolve(scale_set.image))
         operation.waits_for.add(vm.name)
         operation.waits_for.discard(placeholder)
         if scale_set.allocation_error is not None:
@@ -182,7 +194,7 @@ class Azure:
             return
         boot = scale_set.boot or self._boot
         running_s = self._rng.uniform(*boot.running_s)
-        never = self._rng.random() < boot.never
+        never = self._rng.random() < boot.never or (self.galleries.defect_of(vm.image) is Defect.NEVER_STARTS)
         joined_s = max(boot_s, running_s + 2 * BOOT_BEFORE_JOIN_S)
         self._agenda.after(running_s, self._run, vm, operation)
         if not never:
@@ -194,8 +206,13 @@ class Azure:
         self._end(operation, vm.name)
 
     def _start_bridge(self, vm: SimVm) -> None:
-        if vm.running and vm.bridge is None:
-            self._put_bridge(vm).start(joins_after_s=BOOT_BEFORE_JOIN_S)
+        if not vm.running or vm.bridge is not None:
+            return
+        defect, bridge = self.galleries.defect_of(vm.image), self._put_bridge(vm)
+        bridge.faults.no_media = defect is Defect.NO_MEDIA
+        bridge.start(joins_after_s=NEVER_S if defect is Defect.NEVER_JOINS else BOOT_BEFORE_JOIN_S)
+        if defect is Defect.UNHEALTHY:
+            self._agenda.after(UNHEALTHY_AFTER_S, bridge.fail_health, "a fault of the image")
 
     def _fail(self, vm: SimVm, error: tuple[str, str], operation: SimOperation) -> None:
         if vm.provisioning != "Deleting":
@@ -233,6 +250,8 @@ class Azure:
             meter=self._meter(scale_set.spec),
             life=VmLife(key, vm_id, name, created, image),
         )
+        if CONFIG_TAG in scale_set.tags:
+            vm.tags[CONFIG_TAG] = scale_set.tags[CONFIG_TAG]
         self._vm_ids[key][name] = vm_id
         self._history.lives.append(vm.life)
         scale_set.vms[name] = self.vms[vm.resource_id.lower()] = vm

@@ -49,6 +49,8 @@ class BridgeFaults:
     """HTTP status that an endpoint answers instead: health, stats, drain, shutdown, metrics, version."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Values that replace those of the statistics; `MISSING` removes the key."""
+    no_media: bool = False
+    """Health does not see it: nobody's ICE succeeds."""
     ignores_drain: bool = False
     """Answers 200 to a drain and does nothing."""
     clock_skew_s: float = 0.0

@@ -12,9 +12,9 @@ from typing import Any
 from sandbox.fault_kinds import etag_moves
 from sandbox.faults import Site
 from sandbox.memory_store import MemoryStore
-from sandbox.ports import WorldBridges, WorldCloud, WorldMetrics
+from sandbox.ports import WorldBridges, WorldCloud, WorldImages, WorldMetrics
 from scaler.errors import Refused, StateChanged, Throttled, TryNextTick
-from scaler.model import Instance, PlatformLoad, Poll, Reach, ScaleSet
+from scaler.model import ImageBuild, ImageVersion, Instance, PlatformLoad, Poll, Reach, ScaleSet
 from scaler.ports import Operation, Target
 
 ARM_TIMEOUT_S = 15.0
@@ -32,7 +32,8 @@ class HostileCloud:
     site: Site
     lists: deque[tuple[Instance, ...]] = field(default_factory=lambda: deque(maxlen=OLDEST_LISTS))
 
-    def _answers(self) -> None:
+    def answers(self) -> None:
+        """Fail as ARM may at any time."""
         site = self.site
         if (fault := site.strikes("arm_throttled", 0.7)) is not None:
             raise Throttled("429: too many requests", Random(fault.pick).uniform(10, 300))
@@ -40,7 +41,7 @@ class HostileCloud:
             raise TryNextTick("503: the server is busy")
 
     def _may_change(self) -> None:
-        self._answers()
+        self.answers()
         if self.site.strikes("arm_conflict", 0.7):
             raise TryNextTick("409: another operation is in progress")
 
@@ -55,12 +56,12 @@ class HostileCloud:
 
     async def scale_set(self) -> ScaleSet:
         """Read the scale set's own record."""
-        self._answers()
+        self.answers()
         return await self.inner.scale_set()
 
     async def instances(self, known_addresses: Mapping[str, str]) -> tuple[Instance, ...]:
         """List every machine, or those of some minutes ago."""
-        self._answers()
+        self.answers()
         if self.site.strikes("arm_partial_page", 0.7):
             raise TryNextTick("page 2 of the list did not come")
         found = await self.inner.instances(known_addresses)
@@ -92,6 +93,12 @@ class HostileCloud:
         self._changed()
         return operation
 
+    async def set_image(self, scale_set: ScaleSet, image: str) -> None:
+        """Write the image of machines to come."""
+        self._may_change()
+        await self.inner.set_image(scale_set, image)
+        self._changed()
+
     async def delete(self, instance: Instance) -> str | None:
         """Delete exactly this machine."""
         self._may_change()
@@ -103,8 +110,36 @@ class HostileCloud:
 
     async def operation(self, url: str) -> Operation:
         """Read an operation once."""
-        self._answers()
+        self.answers()
         return await self.inner.operation(url)
+
+
+@dataclass(slots=True)
+class HostileImages:
+    """`scaler.ports.Images` over the same bad line as the scale set."""
+
+    inner: WorldImages
+    cloud: HostileCloud
+
+    async def versions(self, definition_id: str, location: str) -> tuple[ImageVersion, ...]:
+        """List every version of a gallery image."""
+        self.cloud.answers()
+        return await self.inner.versions(definition_id, location)
+
+    async def delete_version(self, image: str) -> None:
+        """Delete one version."""
+        self.cloud.answers()
+        await self.inner.delete_version(image)
+
+    async def build(self, template_id: str) -> ImageBuild | None:
+        """Read the last run of a template."""
+        self.cloud.answers()
+        return await self.inner.build(template_id)
+
+    async def start_build(self, template_id: str) -> None:
+        """Start a run of a template."""
+        self.cloud.answers()
+        await self.inner.start_build(template_id)
 
 
 @dataclass(slots=True)
@@ -200,7 +235,7 @@ class HostileStore:
         site = self._site
         if site.strikes("tables_unavailable"):
             raise TryNextTick("the tables do not answer")
-        writes = name not in ("load", "decisions", "events")
+        writes = name not in ("load", "load_state", "decisions", "events")
         if name.startswith("put_") and site.strikes("table_conflict", 0.1):
             raise StateChanged("the row was written by another")
         answer = await getattr(self._inner, name)(*args)

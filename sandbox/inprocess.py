@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from compute.sizes import size_of
 from sandbox.memory_store import MemoryStore
-from sandbox.ports import WorldBridges, WorldClock, WorldCloud, WorldMetrics
+from sandbox.ports import WorldBridges, WorldClock, WorldCloud, WorldImages, WorldMetrics
 from sandbox.tally import count
 from sandbox.tap import Hook
 from sandbox.workload import Workload
@@ -57,6 +57,16 @@ class InProcess:
         """One tick of every shard."""
         return await self.engine.tick_all()
 
+    async def minute(self) -> list[Report]:
+        """Let a minute pass: the tick, and each quarter of an hour the timer of the night beside it."""
+        whole = self.world.now.replace(second=0) + timedelta(minutes=1)
+        self.world.advance_to(whole)
+        reports = [*await self.tick()]
+        if whole.minute % 15 == 0:
+            self.world.advance_to(whole + timedelta(seconds=30))
+            reports += await self.engine.nightly()
+        return reports
+
     async def run(self, minutes: int, tally: Counter[str] | None = None) -> Counter[str]:
         """Let so many minutes pass with a tick at the end of each; count what was done."""
         tally = tally if tally is not None else Counter()
@@ -91,6 +101,7 @@ def in_process(
                 cloud=WorldCloud(world, spec.scale_set_id, before, after),
                 bridges=WorldBridges(world, spec.scale_set_id, before, after),
                 metrics=WorldMetrics(world, before, after) if with_metrics else None,
+                images=WorldImages(world, before, after),
             ),
         )
         for spec in config.scale_sets

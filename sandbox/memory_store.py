@@ -89,6 +89,12 @@ class MemoryStore:
         commands = {key: row for key, row in rows.commands.items() if _is_recent(row.value, rows.newest_now)}
         return ShardRows(rows.states.get(STATE_KEY), dict(rows.bridges), intents, commands)
 
+    async def load_state(self, shard: str) -> Stored[ShardMemory] | None:
+        """Read only the shard's state row."""
+        rows = self._shard(shard)
+        self.tap.reading("load_state", rows.newest_now, shard=shard)
+        return rows.states.get(STATE_KEY)
+
     async def put_state(self, shard: str, row: Stored[ShardMemory]) -> Stored[ShardMemory]:
         """Write the shard's state row."""
         rows = self._shard(shard)

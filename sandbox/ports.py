@@ -13,14 +13,15 @@ from datetime import datetime, timedelta
 import orjson
 
 from colibri.messages import DRAIN, HEALTH, METRICS, SETTING_BEHIND_404, SHUTDOWN, STATS, Answer, Findings
-from sandbox.azure import OWNER_TAG
+from sandbox.azure import CONFIG_TAG, OWNER_TAG
 from sandbox.bridge import SimBridge
 from sandbox.bridge_stats import bridge_stats
 from sandbox.cloud import RUNNING, STOPPED, STOPPING, SimVm
+from sandbox.gallery import SimTemplate, SimVersion
 from sandbox.tap import Hook, Tap
 from sandbox.world import World, WorldError
 from scaler.errors import Refused, ScalerError, StateChanged, Throttled, TryNextTick
-from scaler.model import Instance, PlatformLoad, Poll, Power, Reach, ScaleSet
+from scaler.model import ImageBuild, ImageVersion, Instance, PlatformLoad, Poll, Power, Reach, ScaleSet
 from scaler.ports import Operation, Target
 
 OLDEST_METRIC_MINUTES = 6
@@ -59,8 +60,17 @@ class WorldCloud:
             found = self._world.scale_set(self._id)
         except WorldError as error:
             raise _as_port_error(error) from error
-        owner = found.tags.get(OWNER_TAG)
-        return ScaleSet(found.capacity, found.etag, found.vm_size, owner, found.provisioning, found.sku_tier)
+        return ScaleSet(
+            capacity=found.capacity,
+            etag=found.etag,
+            vm_size=found.vm_size,
+            owner=found.tags.get(OWNER_TAG),
+            provisioning=found.provisioning,
+            sku_tier=found.sku_tier,
+            location=found.location,
+            image=found.image.lower(),
+            config=found.tags.get(CONFIG_TAG),
+        )
 
     async def instances(self, known_addresses: Mapping[str, str]) -> tuple[Instance, ...]:
         """List every machine, in the order of creation."""
@@ -81,6 +91,15 @@ class WorldCloud:
         self.tap.done("scale_out", capacity=capacity)
         return operation.id
 
+    async def set_image(self, scale_set: ScaleSet, image: str) -> None:
+        """Write the image of machines to come under the etag of `scale_set`."""
+        self.tap.changing("set_image", self._world.now, image=image)
+        try:
+            self._world.set_image(self._id, image, scale_set.etag)
+        except WorldError as error:
+            raise _as_port_error(error) from error
+        self.tap.done("set_image", image=image)
+
     async def delete(self, instance: Instance) -> str | None:
         """Delete exactly this machine."""
         self.tap.changing("delete", self._world.now, vm_id=instance.vm_id, vm_name=instance.name)
@@ -99,6 +118,60 @@ class WorldCloud:
             raise Refused("NotFound", f"no operation {url}")
         error = f"{found.error_code}: {found.error_message}" if found.status == "Failed" else None
         return Operation(done=found.status != "InProgress", error=error)
+
+
+class WorldImages:
+    """Galleries and templates, as `scaler.ports.Images`."""
+
+    def __init__(self, world: World, before: Hook | None = None, after: Hook | None = None) -> None:
+        """`world`: whose galleries they are."""
+        self.tap = Tap(before, after)
+        self.journal = self.tap.journal
+        self._galleries = world.galleries
+        self._world = world
+
+    async def versions(self, definition_id: str, location: str) -> tuple[ImageVersion, ...]:
+        """List every version of a gallery image."""
+        self.tap.reading("versions", self._world.now, definition_id=definition_id)
+        return tuple(self._version(each) for each in self._galleries.of(definition_id))
+
+    def _version(self, version: SimVersion) -> ImageVersion:
+        problem = None
+        if version.excluded:
+            problem = "it is excluded from latest"
+        elif version.replicated_at > self._world.now:
+            problem = "its replication is not complete"
+        return ImageVersion(version.id.lower(), problem is None, version.end_of_life, problem)
+
+    async def delete_version(self, image: str) -> None:
+        """Delete one version."""
+        self.tap.changing("delete_version", self._world.now, image=image)
+        try:
+            self._galleries.remove(image)
+        except KeyError as error:
+            raise Refused("ResourceNotFound", f"no version {image}") from error
+        self.tap.done("delete_version", image=image)
+
+    async def build(self, template_id: str) -> ImageBuild | None:
+        """Read the last run of a template."""
+        self.tap.reading("build", self._world.now, template_id=template_id)
+        template = self._template(template_id)
+        if template.state is None:
+            return None
+        return ImageBuild(template.state, template.started_at, template.message)
+
+    async def start_build(self, template_id: str) -> None:
+        """Start a run of a template."""
+        self.tap.changing("start_build", self._world.now, template_id=template_id)
+        self._template(template_id)
+        self._galleries.run(template_id)
+        self.tap.done("start_build", template_id=template_id)
+
+    def _template(self, template_id: str) -> SimTemplate:
+        try:
+            return self._galleries.templates[template_id.lower()]
+        except KeyError as error:
+            raise Refused("ResourceNotFound", f"no template {template_id}") from error
 
 
 class WorldBridges:
@@ -253,8 +326,9 @@ def _instance(vm: SimVm, known_address: str | None) -> Instance:
         power=_POWERS.get(vm.power or "", Power.UNKNOWN),
         provisioning=vm.provisioning,
         address=known_address or vm.address,
-        image=vm.image,
+        image=vm.image.lower(),
         error=f"{vm.error[0]}: {vm.error[1]}" if vm.error else None,
+        config=vm.tags.get(CONFIG_TAG),
     )
 
 

@@ -18,9 +18,9 @@ from sandbox.checkers.knowledge import KnowledgeChecker
 from sandbox.checkers.truth import WorldChecker
 from sandbox.fault_kinds import KINDS, LONGEST_CLOCK_JUMP_S
 from sandbox.faults import Disaster, Fault, Site, draw
-from sandbox.hostile import HostileBridges, HostileCloud, HostileMetrics, HostileStore
+from sandbox.hostile import HostileBridges, HostileCloud, HostileImages, HostileMetrics, HostileStore
 from sandbox.memory_store import MemoryStore
-from sandbox.ports import WorldBridges, WorldCloud, WorldMetrics
+from sandbox.ports import WorldBridges, WorldCloud, WorldImages, WorldMetrics
 from sandbox.scenario import SCALE_SET, SHARD, Scenario, scenario
 from sandbox.settling import unrest
 from sandbox.witness import (
@@ -32,6 +32,7 @@ from sandbox.witness import (
     Told,
     WitnessedBridges,
     WitnessedCloud,
+    WitnessedImages,
     WitnessedMetrics,
     WitnessedStore,
 )
@@ -39,7 +40,7 @@ from sandbox.world import World
 from scaler.observe import Ears
 from scaler.tick import ALERT_PACE, Engine, Report, Shard
 
-Port = TypeVar("Port", WorldCloud, WorldBridges, WorldMetrics)
+Port = TypeVar("Port", WorldCloud, WorldBridges, WorldMetrics, WorldImages)
 
 TICK_S = 60
 PEACE_TICKS = 300
@@ -108,11 +109,13 @@ class Run:
         self._disaster.announce(plan)
         if played.capacity_stays:
             self.site.in_force["capacity_stays"] = [Fault("capacity_stays", 0, hours * 3600, 0)]
+        line = HostileCloud(_quiet(WorldCloud(self.world, SCALE_SET)), self.site)
         self._ports = (
-            HostileCloud(_quiet(WorldCloud(self.world, SCALE_SET)), self.site),
+            line,
             HostileBridges(_quiet(WorldBridges(self.world, SCALE_SET)), self.site),
             HostileMetrics(_quiet(WorldMetrics(self.world)), self.site),
             HostileStore(self.store, self.site),
+            HostileImages(_quiet(WorldImages(self.world)), line),
         )
         self._processes = 0
         self._late_until = self.world.now
@@ -127,11 +130,12 @@ class Run:
         """Start a process that remembers nothing."""
         self._processes += 1
         process = Process(f"run-{self._processes}")
-        cloud, bridges, metrics, store = self._ports
+        cloud, bridges, metrics, store, images = self._ports
         ears = Ears(
             WitnessedCloud(cloud, process, self.bench),
             WitnessedBridges(bridges, process, self.bench),
             WitnessedMetrics(metrics, process, self.bench),
+            WitnessedImages(images, process, self.bench),
         )
         engine = Engine(
             [Shard(SHARD, SCALE_SET, self._played.policy, ears)],

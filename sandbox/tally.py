@@ -22,3 +22,5 @@ def count(actions: Sequence[Mapping[str, Any]], tally: Counter[str]) -> None:
                 tally["undrained"] += 1
             case "delete" if action["cause"] == "tear_down":
                 tally["torn_down"] += 1
+            case "delete" if action["cause"] == "recycle":
+                tally["recycled"] += 1

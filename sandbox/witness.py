@@ -15,12 +15,14 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from sandbox.faults import Site
-from sandbox.hostile import HostileBridges, HostileCloud, HostileMetrics, HostileStore
+from sandbox.hostile import HostileBridges, HostileCloud, HostileImages, HostileMetrics, HostileStore
 from scaler.errors import ScalerError
 from scaler.model import (
     BridgeMemory,
     Command,
     CreateIntent,
+    ImageBuild,
+    ImageVersion,
     Instance,
     PlatformLoad,
     Poll,
@@ -63,7 +65,7 @@ class Act:
     """Something that the engine is about to do to a bridge or to ARM."""
 
     verb: str
-    """`set_drain`, `shut_down`, `delete` or `scale_out`."""
+    """`set_drain`, `shut_down`, `delete`, `scale_out`, `set_image`, `start_build` or `prune_image`."""
     at: datetime
     """True time."""
     host_now: datetime
@@ -72,6 +74,7 @@ class Act:
     name: str = ""
     on: bool = False
     capacity: int = 0
+    image: str = ""
 
 
 @dataclass(slots=True)
@@ -84,6 +87,7 @@ class Told:
     rows: ShardRows | None = None
     scale_set: ScaleSet | None = None
     instances: tuple[Instance, ...] = ()
+    versions: tuple[ImageVersion, ...] | None = None
     polls: dict[str, Poll] = field(default_factory=dict)
     """Newest answer of each bridge to the poll of all."""
     reads: dict[str, tuple[datetime, Poll]] = field(default_factory=dict)
@@ -229,6 +233,10 @@ class WitnessedCloud(_Port):
         """Write the absolute capacity."""
         return await self._act("scale_out", self._inner.scale_out(scale_set, capacity), capacity=capacity)
 
+    async def set_image(self, scale_set: ScaleSet, image: str) -> None:
+        """Write the image of machines to come."""
+        await self._act("set_image", self._inner.set_image(scale_set, image), image=image)
+
     async def delete(self, instance: Instance) -> str | None:
         """Delete exactly this machine."""
         call = self._inner.delete(instance)
@@ -238,6 +246,34 @@ class WitnessedCloud(_Port):
         """Read a long-running operation once."""
         self._alive()
         return await self._inner.operation(url)
+
+
+class WitnessedImages(_Port):
+    """`scaler.ports.Images`."""
+
+    def __init__(self, inner: HostileImages, process: Process, bench: Bench) -> None:
+        """Around the hostile port."""
+        super().__init__(process, bench)
+        self._inner = inner
+
+    async def versions(self, definition_id: str, location: str) -> tuple[ImageVersion, ...]:
+        """List every version of a gallery image."""
+        self._alive()
+        self._told.versions = found = await self._inner.versions(definition_id, location)
+        return found
+
+    async def delete_version(self, image: str) -> None:
+        """Delete one version."""
+        await self._act("prune_image", self._inner.delete_version(image), image=image)
+
+    async def build(self, template_id: str) -> ImageBuild | None:
+        """Read the last run of a template."""
+        self._alive()
+        return await self._inner.build(template_id)
+
+    async def start_build(self, template_id: str) -> None:
+        """Start a run of a template."""
+        await self._act("start_build", self._inner.start_build(template_id))
 
 
 class WitnessedBridges(_Port):
@@ -318,6 +354,12 @@ class WitnessedStore(_Port):
         rows: ShardRows = await self._inner.call("load", shard)
         self._told.rows = rows
         return rows
+
+    async def load_state(self, shard: str) -> Stored[ShardMemory] | None:
+        """Read only the shard's state row."""
+        self._alive()
+        found: Stored[ShardMemory] | None = await self._inner.call("load_state", shard)
+        return found
 
     async def put_state(self, shard: str, row: Stored[ShardMemory]) -> Stored[ShardMemory]:
         """Write the shard's state row."""

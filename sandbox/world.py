@@ -21,6 +21,7 @@ from sandbox.cloud import (
     WorldError,
     default_address,
 )
+from sandbox.gallery import Galleries
 from sandbox.history import History
 from sandbox.meter import LoadMeter, MetricMinute
 from sandbox.workload import Workload
@@ -143,6 +144,11 @@ class World:
     def scale_sets(self) -> dict[str, SimScaleSet]:
         """Scale sets by id in lower case."""
         return self._azure.scale_sets
+
+    @property
+    def galleries(self) -> Galleries:
+        """Image versions and templates."""
+        return self._azure.galleries
 
     @property
     def operations(self) -> dict[str, SimOperation]:

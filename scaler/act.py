@@ -20,11 +20,14 @@ from scaler.decision import (
     Event,
     EventKind,
     Fence,
+    PruneImage,
     Reason,
     Refusal,
     RepairCapacity,
     Repurpose,
     ScaleOut,
+    SetImage,
+    StartBuild,
     Undrain,
 )
 from scaler.errors import (
@@ -42,6 +45,7 @@ from scaler.lifecycle import Move, delete_retry, moved
 from scaler.model import (
     Bridge,
     BridgeMemory,
+    Build,
     CreateIntent,
     Instance,
     Phase,
@@ -52,7 +56,7 @@ from scaler.model import (
     Snapshot,
 )
 from scaler.policy import ScalingPolicy
-from scaler.ports import Bridges, Clock, Cloud, Lease, Target
+from scaler.ports import Bridges, Clock, Cloud, Images, Lease, Target
 from scaler.process import is_another
 from scaler.reflect import BACKOFF_MINUTES
 from scaler.selection import uptime
@@ -77,6 +81,7 @@ class Hands:
     lease: Lease
     policy: ScalingPolicy
     snapshot: Snapshot
+    images: Images | None = None
 
 
 async def perform(actions: Sequence[Action], hands: Hands, ledger: Ledger) -> tuple[Outcome, ...]:
@@ -165,6 +170,8 @@ async def _do(action: Action, hands: Hands, ledger: Ledger) -> None:
             await _scale_out(action, hands, ledger)
         case RepairCapacity():
             await _write_capacity(hands, action.capacity)
+        case SetImage() | StartBuild() | PruneImage():
+            await _on_images(action, hands, ledger)
 
 
 # Bridges
@@ -265,7 +272,7 @@ async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:
         epoch=hands.lease.epoch,
     )
     await ledger.intend(deleting)
-    if action.cause is not Cause.TEAR_DOWN:
+    if action.cause not in (Cause.TEAR_DOWN, Cause.RECYCLE):
         await ledger.intend_state(replace(ledger.state, last_clean_up_at=now))
     operation = await _called(hands.cloud.delete(bridge.instance), stops=True)
     ledger.remember(replace(deleting, operation=operation))
@@ -379,6 +386,7 @@ async def _scale_out(action: ScaleOut, hands: Hands, ledger: Ledger) -> None:
             epoch=hands.lease.epoch,
             capacity=action.capacity,
             why=action.because,
+            image=hands.snapshot.scale_set.image if hands.snapshot.scale_set else None,
             answers=action.answers if number == 1 else (),
         )
         for number in range(1, action.count + 1)
@@ -427,6 +435,32 @@ async def _write_capacity(hands: Hands, capacity: int) -> str | None:
         raise FactsChanged("the scale set is not known")
     # After a lost answer nothing else may change the capacity until it was read again.
     return await _called(hands.cloud.scale_out(scale_set, capacity), stops=True)
+
+
+async def _on_images(action: SetImage | StartBuild | PruneImage, hands: Hands, ledger: Ledger) -> None:
+    if isinstance(action, SetImage):
+        await _set_image(action, hands, ledger)
+    elif hands.images is None:
+        raise FactsChanged("no gallery is set")
+    elif isinstance(action, PruneImage):
+        await _called(hands.images.delete_version(action.image))
+    else:
+        await _start_build(action, hands, ledger, hands.images)
+
+
+async def _set_image(action: SetImage, hands: Hands, ledger: Ledger) -> None:
+    """The state row is the intent: it names the night's target and the last good version."""
+    scale_set = hands.snapshot.scale_set
+    if scale_set is None:
+        raise FactsChanged("the scale set is not known")
+    await ledger.intend_state(ledger.state)
+    await _called(hands.cloud.set_image(scale_set, action.image), stops=True)
+
+
+async def _start_build(action: StartBuild, hands: Hands, ledger: Ledger, images: Images) -> None:
+    # Written first: a lost answer must not start a second run of an hour.
+    await ledger.intend_state(replace(ledger.state, build=Build(action.date, hands.clock.now())))
+    await _called(images.start_build(hands.policy.image_template_id or ""))
 
 
 async def _called(call: Awaitable[T], *, stops: bool = False) -> T:

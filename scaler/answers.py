@@ -10,7 +10,7 @@ from typing import Any
 from scaler.decision import Reason
 from scaler.errors import Refused, TryNextTick
 from scaler.explain import SENTENCES, bridge_in_words, command_record, iso
-from scaler.model import BridgeMemory, Command, Phase
+from scaler.model import BridgeMemory, Command, Night, Phase, ShardMemory
 from scaler.ports import ShardRows
 from scaler.selection import is_our_drain_row
 from scaler.tick import Engine
@@ -62,6 +62,7 @@ async def _shard_status(engine: Engine, name: str) -> dict[str, Any]:
         "sentence": decisions[0].get("sentence") if decisions else "no tick has run yet",
         "totals": decisions[0].get("totals", {}) if decisions else {},
         "paused": state.paused if state else False,
+        "night": _night(state) if state and state.night.date else None,
         "alerts": _since(state.alerts) if state else [],
         "refusals": _since(state.standing) if state else [],
         "pause_reason": state.pause_reason if state else None,
@@ -72,6 +73,48 @@ async def _shard_status(engine: Engine, name: str) -> dict[str, Any]:
             {key: record.get(key) for key in ("at", "epoch", "dry_run", "sentence")} for record in decisions
         ],
         "events": list(events),
+    }
+
+
+_RELAYS = (
+    "the bridges carry relay ids: until all have one version, a bridge of the new one cannot join a running "
+    "conference that spans several of the old one; draining bridges keep serving theirs"
+)
+
+
+def _night(state: ShardMemory) -> dict[str, Any]:
+    """The last or present night: what it is for, how far it is, what it waits for and since when."""
+    night = state.night
+    return {
+        "date": night.date,
+        "open": night.is_open,
+        "opened_at": iso(night.opened_at),
+        "until": iso(night.until),
+        "ended_at": iso(night.ended_at),
+        "outcome": night.outcome,
+        "target": night.target,
+        "good_image": state.good_image,
+        "blocked_images": sorted(state.blocked_images),
+        "canary": _canary(night),
+        "outdated": night.outdated,
+        "of": night.of,
+        "beside": night.beside,
+        "waits_for": night.waits_for,
+        "waits_since": iso(night.waits_since),
+        "warning": _RELAYS if night.relays and night.is_open else None,
+    }
+
+
+def _canary(night: Night) -> dict[str, Any] | None:
+    if night.canary is None:
+        return None
+    verdict = "proved" if night.passed_at else "failed" if night.failed else "on trial"
+    return {
+        "vm_id": night.canary,
+        "verdict": verdict,
+        "why": night.failed,
+        "accepted_at": iso(night.accepted_at),
+        "baked_minutes": round(night.baked_seconds / 60, 1),
     }
 
 
@@ -97,6 +140,7 @@ def _bridge_row(memory: BridgeMemory) -> dict[str, Any]:
         "phase": str(memory.phase),
         "purpose": str(memory.purpose) if memory.purpose else None,
         "created": iso(memory.time_created),
+        "image": memory.image,
         "process_started": iso(memory.process_started_at),
         "pressure": None if memory.pressure is None else round(memory.pressure, 3),
         "polls": memory.polls,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from scaler import recycle
 from scaler.commands import Obeyed, heed, obey, told
 from scaler.decision import (
     Action,
@@ -20,7 +21,8 @@ from scaler.decision import (
     Undrain,
 )
 from scaler.floors import with_floors
-from scaler.model import BridgeMemory, Phase, Reach, ShardMemory, Snapshot
+from scaler.images import build_step, model_step, prunings
+from scaler.model import BridgeMemory, Night, Phase, Reach, ShardMemory, Snapshot
 from scaler.policy import ScalingPolicy
 from scaler.scale_in import (
     Shrink,
@@ -32,7 +34,7 @@ from scaler.scale_in import (
     redrains,
     repurposes,
 )
-from scaler.scale_out import Growth, Want, grow, openings, pause_undrains, want
+from scaler.scale_out import Growth, Surge, Want, grow, openings, pause_undrains, want
 from scaler.selection import Fleet, is_our_drain, refuse, survey
 from scaler.watch import alerts, count_on
 
@@ -57,6 +59,10 @@ ROUTINE = frozenset(
         Reason.ONLY_HEALTHY,
         Reason.AT_MINIMUM,
         Reason.LAST_ACCEPTING,
+        Reason.CANARY_ON_TRIAL,
+        Reason.CANARY_TURN,
+        Reason.IMAGE_NOT_SET,
+        Reason.SURGE_IN_USE,
     }
 )
 """Refusals of ordinary days: in every decision record, but not worth an event each time."""
@@ -84,45 +90,84 @@ def decide(snapshot: Snapshot, policy: ScalingPolicy) -> Decision:
 def _decide(snapshot: Snapshot, policy: ScalingPolicy) -> Decision:
     fleet = survey(snapshot, policy)
     state = count_on(fleet)
-    found = alerts(fleet, state)
     stop = _standstill(fleet)
     if stop is not None:
-        return _decision(fleet, state, want(fleet, state), (), (stop,), (*found, _stop_alert(fleet, stop)))
+        found = (*_alerts(fleet, state), _stop_alert(fleet, stop))
+        return _decision(fleet, state, want(fleet, state), (), (stop,), found)
     opened, obeyed = openings(fleet), obey(fleet, blind=state.blind_since is not None)
     if state.paused:
-        return _paused(fleet, state, opened, obeyed, found)
-    growth = grow(fleet, state)
-    shrink = _shrink(fleet, state, growth, obeyed)
-    return _decision(
+        return _paused(fleet, state, opened, obeyed, _alerts(fleet, state))
+    unknown = recycle.gallery_unknown(fleet, state)
+    state, said = recycle.follow(fleet, state)
+    found = _alerts(fleet, state)
+    growth = grow(fleet, state, _surge(fleet, state))
+    back = tuple(u for u in recycle.take_backs(fleet, state) if u.vm_id not in _vm_ids(growth.undrains))
+    shrink = _shrink(fleet, state, growth, obeyed, back)
+    refusals = (*unknown, *obeyed.refusals, *growth.refusals, *shrink.refusals)
+    state = recycle.progress(fleet, state, refusals)
+    decision = _decision(
         fleet,
         state,
         growth.want,
-        _together(obeyed, (*opened, *growth.actions), shrink.actions),
-        (*obeyed.refusals, *growth.refusals, *shrink.refusals),
+        (
+            *_together(obeyed, (*opened, *growth.actions, *back), shrink.actions),
+            *_image_steps(fleet, state, growth),
+        ),
+        refusals,
         (*found, *shrink.alerts, *_at_maximum(fleet, growth.refusals)),
         growth,
         obeyed,
     )
+    return replace(decision, events=(*said, *decision.events))
 
 
-def _shrink(fleet: Fleet, state: ShardMemory, growth: Growth, obeyed: Obeyed) -> Shrink:
+def _alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
+    return (*alerts(fleet, state), *recycle.alerts(fleet, state))
+
+
+def _surge(fleet: Fleet, state: ShardMemory) -> Surge:
+    count, votes, refusals = recycle.surge(fleet, state)
+    return Surge(count, votes, refusals, fleet.policy.surge_of(state.night.base))
+
+
+def _image_steps(fleet: Fleet, state: ShardMemory, growth: Growth) -> tuple[Action, ...]:
+    """Steps against model and gallery; not the model beside a capacity write, which changes its etag."""
+    waits = recycle.is_waiting_to_start(fleet, state)
+    may_start = waits and recycle.may_start_canary(fleet, state) is None
+    model = None if growth.created else model_step(fleet, state, canary_may_start=may_start)
+    steps = (model, build_step(fleet, state), *prunings(fleet, state))
+    return tuple(step for step in steps if step is not None)
+
+
+def _shrink(
+    fleet: Fleet, state: ShardMemory, growth: Growth, obeyed: Obeyed, back: tuple[Undrain, ...]
+) -> Shrink:
     """All that takes away, but not from a bridge that is just being taken back."""
     if state.blind_since is not None:
         return Shrink(refusals=(refuse(Reason.BLIND, "most bridges cannot be heard: nothing is taken away"),))
     if obeyed.drains:
         # It is counted as accepting wherever a rule asks who else accepts.
         return Shrink(refusals=(refuse(Reason.ONE_PER_TICK, "a drain by an operator takes this tick"),))
-    grew = bool(growth.created or growth.undrains)
-    steps = (
-        deletes(fleet)
-        + dead(fleet)
-        + clean_ups(fleet, state)
-        + fences(fleet)
-        + repurposes(fleet)
-        + redrains(fleet)
-        + drains(fleet, state, grew=grew)
-    )
-    taken_back = {undrain.vm_id for undrain in growth.undrains}
+    on_trial = recycle.on_trial_refusal(fleet, state)
+    if on_trial is not None:
+        steps = (
+            deletes(fleet)
+            + clean_ups(fleet, state, spared=state.night.canary)
+            + Shrink(refusals=(on_trial,))
+            + repurposes(fleet)
+            + redrains(fleet)
+        )
+    else:
+        steps = (
+            deletes(fleet)
+            + dead(fleet)
+            + clean_ups(fleet, state)
+            + fences(fleet)
+            + repurposes(fleet)
+            + redrains(fleet)
+            + _drains(fleet, state, growth, back)
+        )
+    taken_back = _vm_ids((*growth.undrains, *back))
     kept = tuple(a for a in steps.actions if getattr(a, "vm_id", None) not in taken_back)
     return replace(steps, actions=kept)
 
@@ -134,6 +179,21 @@ def _together(obeyed: Obeyed, first: tuple[Action, ...], then: tuple[Action, ...
         return tuple(a for a in actions if getattr(a, "vm_id", None) not in obeyed.machines)
 
     return _one_delete((*others(first), *obeyed.actions, *others(then)))
+
+
+def _vm_ids(undrains: Iterable[Undrain]) -> set[str]:
+    return {undrain.vm_id for undrain in undrains}
+
+
+def _drains(fleet: Fleet, state: ShardMemory, growth: Growth, back: tuple[Undrain, ...]) -> Shrink:
+    """By day for a surplus, at night for what is to be replaced; always for what a bad image made."""
+    grew = bool(growth.for_load or growth.undrains or back)
+    condemned = recycle.condemned_drains(fleet, state)
+    if condemned.actions:
+        return condemned
+    if state.night.is_open and state.night.passed_at is not None:
+        return condemned + recycle.drains(fleet, state, grew=grew)
+    return condemned + drains(fleet, state, grew=grew or growth.created > 0)
 
 
 def _one_delete(actions: tuple[Action, ...]) -> tuple[Action, ...]:
@@ -209,7 +269,7 @@ def _decision(
         shard=shard,
         at=now,
         epoch=fleet.snapshot.epoch,
-        totals=_totals(fleet, wish, actions, growth),
+        totals=_totals(fleet, state.night, wish, actions, growth),
         memory=replace(state, standing=standing, alerts=open_alerts),
         bridges=_with_refusals(fleet, stated),
         actions=actions,
@@ -272,7 +332,9 @@ def _with_refusals(fleet: Fleet, refusals: tuple[Refusal, ...]) -> Mapping[str, 
     return result
 
 
-def _totals(fleet: Fleet, wish: Want, actions: tuple[Action, ...], growth: Growth | None) -> Totals:
+def _totals(
+    fleet: Fleet, night: Night, wish: Want, actions: tuple[Action, ...], growth: Growth | None
+) -> Totals:
     stats = [b.stats for b in fleet.bridges if b.stats is not None]
     scale_set = fleet.snapshot.scale_set
     added = (growth.created + len(growth.undrains)) if growth else 0
@@ -298,6 +360,7 @@ def _totals(fleet: Fleet, wish: Want, actions: tuple[Action, ...], growth: Growt
         conferences=sum(s.conferences or 0 for s in stats),
         participants=sum(s.local_endpoints or 0 for s in stats),
         out_mbps=round(sum(s.upload_kbps or 0 for s in stats) / 1000, 1),
+        outdated=night.outdated if night.is_open else 0,
     )
 
 

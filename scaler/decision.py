@@ -68,6 +68,13 @@ class Reason(StrEnum):
     # A bridge that died
     DEAD_NOT_PROVEN = "dead_not_proven"
     STILL_SERVING = "still_serving"
+    # The night
+    CANARY_ON_TRIAL = "canary_on_trial"
+    CANARY_TURN = "canary_turn"
+    IMAGE_NOT_SET = "image_not_set"
+    NIGHT_TOO_SHORT = "night_too_short"
+    SURGE_IN_USE = "surge_in_use"
+    GALLERY_UNKNOWN = "gallery_unknown"
     # Found while acting
     NOT_THE_SAME_BRIDGE = "not_the_same_bridge"
     FACTS_CHANGED = "facts_changed"
@@ -106,6 +113,8 @@ class Cause(StrEnum):
     """Why a machine is deleted."""
 
     TEAR_DOWN = "tear_down"
+    RECYCLE = "recycle"
+    """The same road, for the night."""
     NEVER_READY = "never_ready"
     DEAD = "dead"
     REPLACED = "replaced"
@@ -185,7 +194,46 @@ class Delete:
     verb = "delete"
 
 
-Action = ScaleOut | RepairCapacity | Drain | Undrain | Repurpose | Fence | Delete
+@dataclass(frozen=True, slots=True)
+class SetImage:
+    """Make new machines of this image version; nothing happens to those that are there."""
+
+    image: str
+    because: str
+    verb = "set_image"
+
+
+@dataclass(frozen=True, slots=True)
+class StartBuild:
+    """Start a run of the image template."""
+
+    date: str
+    """Local date of the night that it is for."""
+    because: str
+    verb = "start_build"
+
+
+@dataclass(frozen=True, slots=True)
+class PruneImage:
+    """Delete one old version of the gallery image."""
+
+    image: str
+    because: str
+    verb = "prune_image"
+
+
+Action = (
+    ScaleOut
+    | RepairCapacity
+    | Drain
+    | Undrain
+    | Repurpose
+    | Fence
+    | Delete
+    | SetImage
+    | StartBuild
+    | PruneImage
+)
 
 
 class EventKind(StrEnum):
@@ -215,6 +263,8 @@ class EventKind(StrEnum):
     RELAY_COUNTER_STUCK = "relay_counter_stuck"
     DELETE_FAILED = "delete_failed"
     COMMAND = "command"
+    NIGHT = "night"
+    IMAGE_BUILD = "image_build"
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +320,8 @@ class Totals:
     conferences: int = 0
     participants: int = 0
     out_mbps: float = 0.0
+    outdated: int = 0
+    """Bridges that the night has still to replace; 0 by day."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,14 @@ from scaler.decision import (
     Decision,
     Drain,
     Fence,
+    PruneImage,
     Reason,
     Refusal,
     RepairCapacity,
     Repurpose,
     ScaleOut,
+    SetImage,
+    StartBuild,
     Undrain,
 )
 from scaler.model import Bridge, BridgeMemory, Command, Snapshot
@@ -72,6 +75,12 @@ SENTENCES: dict[Reason, str] = {
     Reason.CLEAN_UP_PACE: "a machine was cleaned up a short while ago",
     Reason.DEAD_NOT_PROVEN: "it looks dead, but it is not proven that no media flows through it",
     Reason.STILL_SERVING: "an operator wants it replaced, but something still answers on it",
+    Reason.CANARY_ON_TRIAL: "the first new machine of the night is on trial; nothing is taken away meanwhile",
+    Reason.CANARY_TURN: "one shard after another tries the night's image, and another one is first",
+    Reason.IMAGE_NOT_SET: "the scale set's model does not name the night's image yet",
+    Reason.NIGHT_TOO_SHORT: "too little of the night is left to prove a new machine",
+    Reason.SURGE_IN_USE: "as many bridges are being replaced as the night may at once",
+    Reason.GALLERY_UNKNOWN: "the night is due, but the gallery does not tell which image it would be for",
     Reason.NOT_THE_SAME_BRIDGE: "another process answered at its address; nothing was done to it",
     Reason.FACTS_CHANGED: "a fresh report no longer showed what the step needs",
     Reason.LEASE_TOO_SHORT: "our lease would not have outlived the call",
@@ -105,7 +114,18 @@ def action_in_words(action: Action, name: str) -> str:
             return f"keep {name} draining ({purpose})"
         case Fence():
             return f"fence {name}"
+        case SetImage() | StartBuild() | PruneImage():
+            return _image_step_in_words(action)
     return f"delete {name} ({action.cause})"
+
+
+def _image_step_in_words(action: SetImage | StartBuild | PruneImage) -> str:
+    if isinstance(action, StartBuild):
+        return f"start the image build for the night of {action.date}"
+    version = action.image.rpartition("/")[2]
+    if isinstance(action, PruneImage):
+        return f"delete image version {version}"
+    return f"set the model to image version {version}"
 
 
 def sentence(decision: Decision, outcomes: Sequence[Outcome], *, dry_run: bool = False) -> str:

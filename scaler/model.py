@@ -80,9 +80,11 @@ class Instance:
     address: str | None
     """Private IPv4 address of the primary NIC; None while ARM does not tell one."""
     image: str | None
-    """Exact image version, or resource id of it."""
+    """Resource id of its exact image version, lower case; the bare version where no gallery is told."""
     error: str | None = None
     """Code and message of a failed provisioning."""
+    config: str | None = None
+    """Value of the tag `jvb-autoscaler-config`, which a machine takes from the model at its creation."""
 
     @property
     def is_deleting(self) -> bool:
@@ -106,6 +108,50 @@ class ScaleSet:
     """Value of the tag `jvb-autoscaler-owner`; None where the tag is absent."""
     provisioning: str
     sku_tier: str | None = None
+    location: str | None = None
+    image: str | None = None
+    """What new machines are made of, lower case: an exact version, or a definition whose newest counts."""
+    config: str | None = None
+    """Value of the tag `jvb-autoscaler-config`: which boot configuration new machines get."""
+
+
+def version_order(image: str) -> tuple[int, ...]:
+    """Numbers of a version, to compare: 1.10.0 is newer than 1.9.0. Empty where it has none."""
+    parts = image.rpartition("/")[2].split(".")
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageVersion:
+    """One version of a gallery image."""
+
+    id: str
+    """Resource id, lower case; its last part is the version: three numbers."""
+    usable: bool
+    """Made, replicated to the scale set's region, and not excluded from latest."""
+    end_of_life: datetime | None = None
+    problem: str | None = None
+    """Why it is not usable, in words."""
+
+    @property
+    def version(self) -> str:
+        """The three numbers."""
+        return self.id.rpartition("/")[2]
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """What sorts versions by age."""
+        return version_order(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBuild:
+    """The last run of an image template."""
+
+    state: str
+    """As the service says: Running, Succeeded, PartiallySucceeded, Failed, Canceled, Canceling."""
+    started_at: datetime | None
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +251,8 @@ class BridgeMemory:
     ever_ready: bool = False
     address: str | None = None
     time_created: datetime | None = None
+    image: str | None = None
+    """Image version that it was made of."""
     epoch: int = 0
     """Lease epoch under which the last step was written."""
 
@@ -276,6 +324,8 @@ class CreateIntent:
     capacity: int
     """The absolute capacity that the write asked for."""
     why: str
+    image: str | None = None
+    """What the model was when it was asked for."""
     answers: tuple[str, ...] = ()
     """Hot bridges (vm_id) that this machine is the one answer for; freed when it never comes."""
     operation: str | None = None
@@ -354,6 +404,68 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Night:
+    """One night of a shard: what it is for, how far it is, and how it ended. Kept until the next one."""
+
+    date: str | None = None
+    """Local date on which its window opened, ISO: a date has one night."""
+    opened_at: datetime | None = None
+    until: datetime | None = None
+    """End of the window: no new machine and no new drain from here on."""
+    take_back_at: datetime | None = None
+    """The noon after it: what still drains for the night is then taken back."""
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    """`done`, `unfinished`, `bad image`, or `nothing to do`."""
+    base: int = 0
+    """Bridges that must accept at every moment: how many there were, less the surplus that left."""
+    target: str | None = None
+    """The image version that every bridge shall have, chosen once; None: images are not judged."""
+    oldest: str | None = None
+    """vm_id of the oldest bridge when it opened, which goes in any case with `recycle: always`."""
+    canary: str | None = None
+    """vm_id of the first machine of the night."""
+    judged_at: datetime | None = None
+    """Last tick in which it could be judged: the old bridges were healthy."""
+    waited_seconds: float = 0.0
+    """How long it could be seen not to accept."""
+    accepted_at: datetime | None = None
+    baked_seconds: float = 0.0
+    """How long it was seen to be healthy since."""
+    bad_polls: int = 0
+    """Polls since in which it was not, and the old bridges were."""
+    passed_at: datetime | None = None
+    failed: str | None = None
+    """Why the image is bad, in words."""
+    outdated: int = 0
+    """Bridges that are still to be replaced."""
+    of: int = 0
+    """Bridges that were to be replaced when it opened."""
+    relays: bool = False
+    """Its bridges carry relay ids: those of two versions cannot share a conference."""
+    beside: int = 0
+    """Outdated ones that cannot be drained now: sick, unsupported, or drained by others."""
+    waits_for: str | None = None
+    waits_since: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """In its window, with work left."""
+        return self.opened_at is not None and self.ended_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """The build of an image before a night. Kept until the next one."""
+
+    date: str | None = None
+    """Local date of the night that it is for, ISO."""
+    asked_at: datetime | None = None
+    outcome: str | None = None
+    """What the service said in the end; None: not ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class ShardMemory:
     """What we remember of a shard between ticks: row `state` of `shards`."""
 
@@ -382,6 +494,10 @@ class ShardMemory:
     """Refusals (and, in dry run, would-be actions) in force by key, with since when: said only once."""
     left_drained: tuple[str, ...] = ()
     """Dry run: names of the bridges that an earlier live run left drained."""
+    night: Night = Night()
+    build: Build = Build()
+    good_image: str | None = None
+    """The last image version that is known to make good bridges: new machines are made of it."""
     blocked_images: dict[str, datetime] = field(default_factory=dict)
     """Image versions that made a bad canary, with since when: not used until unblocked or superseded."""
 
@@ -444,6 +560,16 @@ class Bridge:
 
 
 @dataclass(frozen=True, slots=True)
+class Nightly:
+    """What is heard besides when the timer of the night runs. None: not asked, or no answer."""
+
+    versions: tuple[ImageVersion, ...] | None = None
+    build: ImageBuild | None = None
+    problem: str | None = None
+    """Why the gallery or the template did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that one decision may know."""
 
@@ -459,3 +585,7 @@ class Snapshot:
     """The scale set's owner tag, where it names another installation than this one."""
     commands: tuple[Command, ...] = ()
     """Operators' commands that are open, oldest first."""
+    nightly: Nightly | None = None
+    """Only in the ticks that may open a night or start a build."""
+    turn_of: str | None = None
+    """Another shard whose canary goes before this one's."""

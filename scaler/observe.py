@@ -15,12 +15,15 @@ from scaler.model import (
     BridgeMemory,
     CreateIntent,
     Instance,
+    Nightly,
     Phase,
     PlatformLoad,
     Poll,
     Power,
+    ScaleSet,
 )
-from scaler.ports import Bridges, Cloud, Metrics, Operation, Target
+from scaler.policy import ScalingPolicy
+from scaler.ports import Bridges, Cloud, Images, Metrics, Operation, Target
 from scaler.reflect import Heard
 
 
@@ -31,6 +34,8 @@ class Ears:
     cloud: Cloud
     bridges: Bridges
     metrics: Metrics | None
+    images: Images | None = None
+    """None: no image is chosen, and none is built."""
 
 
 async def listen(ears: Ears, memories: Mapping[str, BridgeMemory], now: datetime) -> Heard:
@@ -70,6 +75,19 @@ def target_of(instance: Instance, memory: BridgeMemory | None) -> Target | None:
         return None
     plain = memory is not None and memory.phase is Phase.READY and memory.process_started_at is not None
     return Target(instance.vm_id, instance.address, ask_process=not plain)
+
+
+async def look_at_images(ears: Ears, policy: ScalingPolicy, scale_set: ScaleSet, *, build: bool) -> Nightly:
+    """Ask the gallery for its versions, and with `build` the template for its last run."""
+    if ears.images is None or policy.image_definition_id is None:
+        return Nightly()
+    try:
+        versions = await ears.images.versions(policy.image_definition_id, scale_set.location or "")
+        template = policy.image_template_id
+        run = await ears.images.build(template) if build and template is not None else None
+    except (TryNextTick, Refused) as error:
+        return Nightly(problem=str(error))
+    return Nightly(versions, run)
 
 
 async def _measure(

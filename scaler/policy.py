@@ -7,10 +7,55 @@ Every knob of the scaling rules: unit, default, range and the reason for the def
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a text must look like, in words and for the check."""
+
+    words: str
+    fits: Callable[[str], bool]
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, malformed, or the name of a folder of zones
+        return False
+    return True
+
+
+def _gallery_form(kind: str, words: str, provider: str) -> Form:
+    pattern = re.compile(
+        rf"/subscriptions/[0-9a-f-]{{36}}/resourceGroups/[\w.()-]{{1,90}}/providers/{provider}",
+        re.IGNORECASE,
+    )
+    return Form(
+        f"full ARM id of {words}: `/subscriptions/.../{kind}`", lambda text: bool(pattern.fullmatch(text))
+    )
+
+
+_CLOCK_TIME = Form(
+    "a time of day, `00:00` to `23:59`",
+    lambda text: re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text) is not None,
+)
+_ZONE = Form("a name of the IANA time zone list, such as `Europe/Berlin`", _is_zone)
+_DEFINITION = _gallery_form(
+    "galleries/<gallery>/images/<definition>",
+    "a gallery image definition, without a version",
+    r"Microsoft\.Compute/galleries/[\w.]{1,80}/images/[\w.-]{1,80}",
+)
+_TEMPLATE = _gallery_form(
+    "imageTemplates/<name>",
+    "an Image Builder template",
+    r"Microsoft\.VirtualMachineImages/imageTemplates/[\w.-]{1,64}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +70,15 @@ class Knob:
     high: float | None = None
     choices: tuple[str, ...] = ()
     optional: bool = False
+    form: Form | None = None
+    """What a text must look like."""
 
     @property
     def allowed(self) -> str:
         """The allowed values in words."""
-        if self.kind is bool:
+        if self.form is not None:
+            words = self.form.words
+        elif self.kind is bool:
             words = "true or false"
         elif self.choices:
             words = " or ".join(f"`{choice}`" for choice in self.choices)
@@ -142,6 +191,58 @@ KNOBS: dict[str, Knob] = {
         False,
         "Another writer's capacity is somebody's intention until you say it is not. Lowering waits 15 min.",
     ),
+    "recycle": Knob(
+        str,
+        "",
+        "always",
+        "`always`: at least the oldest machine each night, so that a patch never waits for load to fall; "
+        "`on_new_image`: only outdated ones.",
+        choices=("always", "on_new_image", "off"),
+    ),
+    "recycle_at": Knob(str, "local time", "04:00", "When the fewest people meet.", form=_CLOCK_TIME),
+    "recycle_until": Knob(
+        str,
+        "local time",
+        "06:00",
+        "No new machine and no new drain for the night from here on: the morning must not meet "
+        "a half-drained fleet. Before `recycle_at`: on the next day.",
+        form=_CLOCK_TIME,
+    ),
+    "time_zone": Knob(
+        str, "", "UTC", "The night is where the users are; timers of the platform are in UTC.", form=_ZONE
+    ),
+    "recycle_surge": _count(
+        None,
+        1,
+        50,
+        "1, or a tenth of the fleet where that is more: machines above the count of the evening.",
+        off=True,
+    ),
+    "canary_timeout_minutes": _number(
+        20, 5, 120, "minutes", "Twice `boot_timeout_minutes`: a slow boot must not condemn an image."
+    ),
+    "canary_bake_minutes": _number(
+        30, 1, 240, "minutes", "Long enough for calls to reach the first machine of a new image."
+    ),
+    "image_definition_id": Knob(
+        str,
+        "",
+        None,
+        "Which gallery image the bridges are made of. Without it no machine is outdated by its image.",
+        optional=True,
+        form=_DEFINITION,
+    ),
+    "image_template_id": Knob(
+        str,
+        "",
+        None,
+        "Which template builds a new version before the night, and prunes the old ones to ten.",
+        optional=True,
+        form=_TEMPLATE,
+    ),
+    "image_build_lead_minutes": _count(
+        120, 15, 1200, "A build with its replication takes half an hour to an hour.", "minutes"
+    ),
 }
 
 
@@ -171,6 +272,16 @@ class ScalingPolicy:
     drain_alert_hours: float = 24
     replace_dead_after_minutes: float | None = None
     repair_capacity: bool = False
+    recycle: str = "always"
+    recycle_at: str = "04:00"
+    recycle_until: str = "06:00"
+    time_zone: str = "UTC"
+    recycle_surge: int | None = None
+    canary_timeout_minutes: float = 20
+    canary_bake_minutes: float = 30
+    image_definition_id: str | None = None
+    image_template_id: str | None = None
+    image_build_lead_minutes: int = 120
 
     @property
     def minimum(self) -> int:
@@ -191,6 +302,15 @@ class ScalingPolicy:
         """How many bridges of a fleet of this size may drain at once."""
         return self.max_draining if self.max_draining is not None else max(3, fleet // 10)
 
+    @property
+    def night_minutes(self) -> int:
+        """Nominal length of the recycling window; over midnight where it ends before it begins."""
+        return (_minutes_of(self.recycle_until) - _minutes_of(self.recycle_at) - 1) % (24 * 60) + 1
+
+    def surge_of(self, fleet: int) -> int:
+        """How many machines above its count of the evening a fleet of this size may have at night."""
+        return self.recycle_surge if self.recycle_surge is not None else max(1, fleet // 10)
+
     def for_size(self, vcpus: int | None, nic_mbps: float | None) -> ScalingPolicy:
         """Fill what depends on the VM size, where the operator said nothing."""
         participants = self.participants_per_bridge or (25 * vcpus if vcpus else None)
@@ -200,6 +320,15 @@ class ScalingPolicy:
     def missing(self) -> tuple[str, ...]:
         """Fields that neither the operator nor the VM size gave: nothing can be judged without them."""
         return tuple(name for name in ("nic_mbps", "participants_per_bridge") if getattr(self, name) is None)
+
+
+CANARY_NEEDS_BESIDES_MINUTES = 10
+"""What a canary needs besides its bake time: to boot, join, and be opened."""
+
+
+def _minutes_of(clock_time: str) -> int:
+    hours, _, minutes = clock_time.partition(":")
+    return 60 * int(hours) + int(minutes)
 
 
 def fault_in(name: str, value: object) -> str | None:
@@ -215,8 +344,8 @@ def fault_in(name: str, value: object) -> str | None:
 def _fits(knob: Knob, value: object) -> bool:
     if knob.kind is bool:
         return isinstance(value, bool)
-    if knob.choices:
-        return value in knob.choices if isinstance(value, str) else False
+    if knob.kind is str:
+        return isinstance(value, str) and (knob.form.fits(value) if knob.form else value in knob.choices)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return False
     if knob.kind is int and value != int(value):
@@ -265,6 +394,15 @@ def _contradictions(policy: ScalingPolicy) -> list[str]:
             f"scale_in_pressure: is {policy.scale_in_pressure:g}, allowed: less than scale_out_pressure "
             f"({policy.scale_out_pressure:g}), or bridges would be drained and taken back for ever"
         )
+    night, needed = policy.night_minutes, policy.canary_bake_minutes + CANARY_NEEDS_BESIDES_MINUTES
+    if policy.recycle != "off" and night < needed:
+        faults.append(
+            f"recycle_until: is {policy.recycle_until}, {night} min after recycle_at, allowed: at least "
+            f"{needed:g} min after it, or no canary could pass (canary_bake_minutes and "
+            f"{CANARY_NEEDS_BESIDES_MINUTES} min to boot)"
+        )
+    if policy.image_template_id is not None and policy.image_definition_id is None:
+        faults.append("image_template_id: is set, allowed: null where image_definition_id is null")
     return faults
 
 

@@ -11,6 +11,8 @@ from scaler.model import (
     BridgeMemory,
     Command,
     CreateIntent,
+    ImageBuild,
+    ImageVersion,
     Instance,
     PlatformLoad,
     Poll,
@@ -99,12 +101,36 @@ class Cloud(Protocol):
         """
         ...
 
+    async def set_image(self, scale_set: ScaleSet, image: str) -> None:
+        """Write the image version of machines to come with If-Match. Raises `StateChanged` as `scale_out`."""
+        ...
+
     async def delete(self, instance: Instance) -> str | None:
         """Delete exactly this machine; return the operation URL, if any."""
         ...
 
     async def operation(self, url: str) -> Operation:
         """Read a long-running operation once."""
+        ...
+
+
+class Images(Protocol):
+    """The gallery and the template that a shard's images come from. Raises as `Cloud`."""
+
+    async def versions(self, definition_id: str, location: str) -> tuple[ImageVersion, ...]:
+        """List every version of a gallery image, or raise; usable is judged for one region."""
+        ...
+
+    async def delete_version(self, image: str) -> None:
+        """Delete one version of a gallery image."""
+        ...
+
+    async def build(self, template_id: str) -> ImageBuild | None:
+        """Read the last run of a template; None: it never ran."""
+        ...
+
+    async def start_build(self, template_id: str) -> None:
+        """Start a run of a template."""
         ...
 
 
@@ -169,6 +195,10 @@ class Store(Protocol):
 
     async def load(self, shard: str) -> ShardRows:
         """Read everything remembered of the shard."""
+        ...
+
+    async def load_state(self, shard: str) -> Stored[ShardMemory] | None:
+        """Read only the shard's state row."""
         ...
 
     async def put_state(self, shard: str, row: Stored[ShardMemory]) -> Stored[ShardMemory]:

@@ -233,6 +233,7 @@ def _bridge(
         name=instance.name,
         address=instance.address or memory.address,
         time_created=instance.time_created or memory.time_created,
+        image=instance.image or memory.image,
         unlisted_since=None,
     )
     memory, restarted = learn_process(memory, poll, now, log)

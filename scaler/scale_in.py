@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from scaler import demand
 from scaler.decision import Action, Alert, Cause, Delete, Drain, Fence, Reason, Refusal, Repurpose
-from scaler.model import Bridge, Phase, Power, Purpose, Reach, ShardMemory
+from scaler.model import Bridge, BridgeMemory, Phase, Power, Purpose, Reach, ShardMemory
 from scaler.passive import is_proved_empty
 from scaler.selection import (
     DRAIN_TERMS,
@@ -91,9 +91,15 @@ def _finish(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
         return _no(refuse(Reason.NO_WITNESS, "no other bridge answers: it may be us", bridge))
     if not free:
         return _no(refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge))
-    cause = Cause.TEAR_DOWN if memory.ever_ready else Cause.NEVER_READY
+    cause = _cause(memory)
     seen = f"ended, seen {memory.exited_at:%H:%M:%S} UTC" if memory.exited_at else "never ran"
     return _do(Delete(bridge.vm_id, cause, f"its process {seen}"))
+
+
+def _cause(memory: BridgeMemory) -> Cause:
+    if not memory.ever_ready:
+        return Cause.NEVER_READY
+    return Cause.RECYCLE if memory.purpose is Purpose.RECYCLE else Cause.TEAR_DOWN
 
 
 def _never_ran(bridge: Bridge) -> bool:
@@ -144,7 +150,7 @@ def _fence(fleet: Fleet, bridge: Bridge) -> Shrink:
         return _do(Fence(bridge.vm_id, "drained, settled, empty in two reports, oldest"))
     if fleet.policy.require_fence:
         return _no(refuse(Reason.NO_FENCE, memory.failure, bridge))
-    return _do(Delete(bridge.vm_id, Cause.TEAR_DOWN, "empty; no fence, and `require_fence` is false"))
+    return _do(Delete(bridge.vm_id, _cause(memory), "empty; no fence, and `require_fence` is false"))
 
 
 # Drain: a first step that costs no call and can be taken back
@@ -183,7 +189,7 @@ def drains(fleet: Fleet, state: ShardMemory, *, grew: bool) -> Shrink:
     if candidate.phase is Phase.READY:
         against = objections(fleet, candidate, (*LITERAL_TERMS, *SAFETY_TERMS, *DRAIN_TERMS))
         if not against:
-            pace = pace_objections(fleet, state, candidate, grew=grew)
+            pace = pace_objections(fleet, state, fleet.accepting_others(candidate), grew=grew)
             because = "more than one healthy, idle, old enough, oldest"
             return _no(*pace) if pace else _do(Drain(candidate.vm_id, Purpose.TEAR_DOWN, because))
         result = _no(*against)
@@ -209,7 +215,7 @@ def _surplus_drain(fleet: Fleet, state: ShardMemory, *, grew: bool) -> Shrink:
     if bridge is None:
         return Shrink()
     against = objections(fleet, bridge, (only_healthy, *SAFETY_TERMS, *DRAIN_TERMS))
-    against += pace_objections(fleet, state, bridge, grew=grew)
+    against += pace_objections(fleet, state, fleet.accepting_others(bridge), grew=grew)
     limit = fleet.policy.draining_limit(fleet.listed)
     if len(fleet.our_drains) >= limit:
         against += (refuse(Reason.TOO_MANY_DRAINING, f"{len(fleet.our_drains)} drain, at most {limit}"),)
@@ -224,21 +230,26 @@ def _surplus_drain(fleet: Fleet, state: ShardMemory, *, grew: bool) -> Shrink:
     return _do(Drain(bridge.vm_id, Purpose.SURPLUS, because))
 
 
-def pace_objections(fleet: Fleet, state: ShardMemory, bridge: Bridge, *, grew: bool) -> tuple[Refusal, ...]:
-    """Why no new drain may start in this tick, whatever the bridge."""
+def pace_objections(
+    fleet: Fleet, state: ShardMemory, rest: int, *, grew: bool, at_night: bool = False
+) -> tuple[Refusal, ...]:
+    """
+    Why no new drain may start in this tick, whatever the bridge; `rest` would accept without it.
+
+    At night a surplus is not needed, only that the drain would not be taken back at once, and
+    machines on their way are the night's own.
+    """
     window, found = fleet.policy.scale_in_window, []
     if grew:
         found.append(refuse(Reason.SCALED_OUT, "this tick adds bridges"))
-    if fleet.pending:
+    if fleet.pending and not at_night:
         found.append(refuse(Reason.CREATION_IN_FLIGHT, f"{fleet.pending} machines on the way"))
     hot = [b.name for b in fleet.accepting if demand.is_hot(b)]
     if hot:
         found.append(refuse(Reason.HOT, f"{hot[0]} is over a threshold"))
-    rest = fleet.accepting_others(bridge)
-    if not demand.has_surplus(fleet.demand_in, rest, fleet.policy.scale_in_pressure):
-        detail = (
-            f"demand {fleet.demand_in:.2f} on {rest} others is over {fleet.policy.scale_in_pressure:g} each"
-        )
+    most = fleet.policy.scale_out_pressure if at_night else fleet.policy.scale_in_pressure
+    if not demand.has_surplus(fleet.demand_in, rest, most):
+        detail = f"demand {fleet.demand_in:.2f} on {rest} others is over {most:g} each"
         found.append(refuse(Reason.NO_HEADROOM, detail))
     undrained = state.last_undrain_at
     if undrained is not None and fleet.now - undrained < window:
@@ -251,12 +262,18 @@ def pace_objections(fleet: Fleet, state: ShardMemory, bridge: Bridge, *, grew: b
 # Machines that never became a bridge, and bridges that died
 
 
-def clean_ups(fleet: Fleet, state: ShardMemory) -> Shrink:
-    """Remove one machine that we asked for and that cannot be serving; name the others."""
+def clean_ups(fleet: Fleet, state: ShardMemory, *, spared: str | None = None) -> Shrink:
+    """
+    Remove one machine that we asked for and that cannot be serving; name the others.
+
+    `spared`: vm_id of a canary that still has time.
+    """
     result = Shrink()
     last = state.last_clean_up_at
     free = last is None or fleet.now - last >= CLEAN_UP_EVERY
     for bridge in fleet.failed:
+        if bridge.vm_id == spared:
+            continue
         step = _clean_up(fleet, bridge, free=free)
         free = free and not step.actions
         result += step

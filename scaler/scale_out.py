@@ -13,7 +13,7 @@ from datetime import timedelta
 from scaler import demand
 from scaler.decision import Action, Reason, Refusal, RepairCapacity, ScaleOut, Undrain, Vote
 from scaler.model import Bridge, BridgeMemory, Phase, Purpose, ShardMemory
-from scaler.selection import Fleet, is_our_drain, oldest, refuse
+from scaler.selection import Fleet, age_order, oldest, refuse
 from scaler.watch import CAPACITY_DISAGREES, capacity_disagrees, expected_capacity
 
 _GOOD_POLLS_TO_OPEN = "11"
@@ -40,6 +40,22 @@ class Growth:
     created: int
     actions: tuple[Action, ...]
     refusals: tuple[Refusal, ...]
+    for_load: bool = False
+    """Machines were asked for by load or minimum, not only by the night."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surge:
+    """What the night asks for besides the load."""
+
+    count: int = 0
+    votes: tuple[Vote, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    most: int = 0
+    """How far it may exceed `max_bridges`: addresses are there for it."""
+
+
+NO_SURGE = Surge()
 
 
 def openings(fleet: Fleet) -> tuple[Undrain, ...]:
@@ -104,14 +120,15 @@ def _unanswered(fleet: Fleet) -> tuple[Bridge, ...]:
     return tuple(sorted(hot, key=lambda b: (-(b.pressure or 0), b.name)))
 
 
-def grow(fleet: Fleet, state: ShardMemory) -> Growth:
+def grow(fleet: Fleet, state: ShardMemory, surge: Surge = NO_SURGE) -> Growth:
     """Un-drain first, then ask for machines, each limit adding its reason."""
     wish = want(fleet, state)
-    refusals = [*_hopeless(fleet), *_unknown_load(fleet)]
+    refusals = [*_hopeless(fleet), *_unknown_load(fleet), *surge.refusals]
     askers = _askers(fleet, wish)
     undrains = _undrains(fleet, wish, askers)
     missing, votes = _missing(fleet, wish, len(undrains))
-    count, limits = _limited(fleet, state, missing)
+    votes += surge.votes
+    count, limits = _limited(fleet, state, missing, surge)
     actions: list[Action] = [*undrains]
     if count:
         answers = askers[len(undrains) : len(undrains) + count]
@@ -120,7 +137,12 @@ def grow(fleet: Fleet, state: ShardMemory) -> Growth:
     elif _may_repair(fleet, state):
         actions.append(RepairCapacity(fleet.listed, "nothing is in flight, and `repair_capacity` is set"))
     return Growth(
-        Want(wish.accepting, wish.unanswered, votes), undrains, count, tuple(actions), (*refusals, *limits)
+        Want(wish.accepting, wish.unanswered, votes),
+        undrains,
+        count,
+        tuple(actions),
+        (*refusals, *limits),
+        for_load=missing > 0,
     )
 
 
@@ -168,6 +190,8 @@ def _is_out_of_turn(fleet: Fleet) -> bool:
     first = oldest(fleet)
     if first is None or first.phase is not Phase.READY:
         return False
+    if not any(age_order(drain) > age_order(first) for drain in fleet.our_drains):
+        return False  # with `oldest_among: idle` an older one that drains is only waiting for its calls
     return first.memory.failure is not None or fleet.accepting_others(first) < fleet.policy.minimum
 
 
@@ -182,11 +206,11 @@ def _missing(fleet: Fleet, wish: Want, undrained: int) -> tuple[int, tuple[Vote,
     return max(0, by_load, by_minimum), votes
 
 
-def _limited(fleet: Fleet, state: ShardMemory, missing: int) -> tuple[int, tuple[Refusal, ...]]:
+def _limited(fleet: Fleet, state: ShardMemory, missing: int, surge: Surge) -> tuple[int, tuple[Refusal, ...]]:
     """Cap the number of new machines; every cap that bites says so."""
-    if missing == 0:
+    policy, refusals, count = fleet.policy, [], max(missing, surge.count)
+    if count == 0:
         return 0, _pending_covers(fleet)
-    policy, refusals, count = fleet.policy, [], missing
     if state.blind_since is not None:
         spare = 0 if state.blind_bought or len(fleet.accepting) >= policy.minimum else 1
         if count > spare:
@@ -195,7 +219,8 @@ def _limited(fleet: Fleet, state: ShardMemory, missing: int) -> tuple[int, tuple
     if count > policy.max_scale_out_step:
         refusals.append(refuse(Reason.STEP_LIMIT, f"{count} wanted, {policy.max_scale_out_step} a tick"))
         count = policy.max_scale_out_step
-    room = max(0, policy.max_bridges - machines_against_maximum(fleet))
+    used = machines_against_maximum(fleet)
+    room = max(0, policy.max_bridges - used, min(surge.count, policy.max_bridges + surge.most - used))
     if count > room:
         refusals.append(refuse(Reason.AT_MAXIMUM, f"{count} wanted, {room} left of {policy.max_bridges}"))
         count = room
@@ -270,4 +295,4 @@ def _is_no_stale_list(fleet: Fleet, state: ShardMemory) -> bool:
 
 def pause_undrains(fleet: Fleet) -> tuple[Undrain, ...]:
     """A paused shard keeps no bridge drained that it may take back."""
-    return tuple(Undrain(b.vm_id, "the shard is paused") for b in fleet.bridges if is_our_drain(b))
+    return tuple(Undrain(b.vm_id, "the shard is paused") for b in fleet.our_drains)

@@ -43,7 +43,7 @@ class Fleet:
     live: tuple[Bridge, ...]
     """All that count for 'oldest', oldest first."""
     our_drains: tuple[Bridge, ...]
-    """Drains that we may take back, youngest first."""
+    """Drains that we may take back, youngest first; not those of a blocked image."""
     fenced: tuple[Bridge, ...]
     deleting: tuple[Bridge, ...]
     """Ours to delete, or ARM deletes them."""
@@ -95,15 +95,15 @@ def survey(snapshot: Snapshot, policy: ScalingPolicy) -> Fleet:
     removed = {b.vm_id for b in deleting}
     staying = tuple(b for b in bridges if b.vm_id not in removed)
     open_intents = sum(1 for intent in snapshot.intents if intent.is_open)
-    drains = [b for b in bridges if is_our_drain(b)]
+    drains = [b for b in bridges if is_our_drain(b) and not is_condemned(b, snapshot)]
     return Fleet(
         snapshot=snapshot,
         policy=policy,
         healthy=tuple(b for b in bridges if b.healthy),
         accepting=tuple(b for b in bridges if is_accepting(b)),
         sick=tuple(b for b in staying if is_sick(b.memory, policy, snapshot.now)),
-        live=tuple(sorted((b for b in bridges if is_live(b.memory, policy)), key=_age_order)),
-        our_drains=tuple(sorted(drains, key=_age_order, reverse=True)),
+        live=tuple(sorted((b for b in bridges if is_live(b.memory, policy)), key=age_order)),
+        our_drains=tuple(sorted(drains, key=age_order, reverse=True)),
         fenced=_in_phase(staying, Phase.FENCED),
         deleting=deleting,
         going=tuple(b for b in deleting if _is_going(b, snapshot.now)),
@@ -147,6 +147,11 @@ def is_our_drain_row(memory: BridgeMemory) -> bool:
     return memory.phase is Phase.DRAINING and memory.wanted_drain and memory.purpose in OURS_TO_UNDRAIN
 
 
+def is_condemned(bridge: Bridge, snapshot: Snapshot) -> bool:
+    """It is made of an image version that is blocked."""
+    return bridge.instance is not None and bridge.instance.image in snapshot.memory.blocked_images
+
+
 def bad_polls(memory: BridgeMemory) -> int:
     """How many of the remembered polls were bad."""
     return memory.polls.count("0")
@@ -172,7 +177,7 @@ def is_live(memory: BridgeMemory, policy: ScalingPolicy) -> bool:
     return memory.phase in _LEAVING or bad_polls(memory) < policy.unhealthy_polls
 
 
-def _age_order(bridge: Bridge) -> tuple[datetime, str]:
+def age_order(bridge: Bridge) -> tuple[datetime, str]:
     """Oldest first; an unknown age may be the oldest; equal ones by name, so that the choice is stable."""
     return (bridge.memory.time_created or _BEGINNING, bridge.name)
 

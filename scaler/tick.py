@@ -16,13 +16,14 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from scaler.act import Hands, perform
+from scaler.canary import goes_first
 from scaler.decide import decide, hold, left_drained
 from scaler.decision import Action, Decision, Event, EventKind, Reason
 from scaler.errors import LeaseHeld, Refused, StateChanged, TryNextTick
 from scaler.explain import Outcome, action_in_words, record, sentence
 from scaler.ledger import Ledger
 from scaler.model import BridgeMemory, ShardMemory, Snapshot
-from scaler.observe import Ears, follow_operations, listen
+from scaler.observe import Ears, follow_operations, listen, look_at_images
 from scaler.policy import ScalingPolicy
 from scaler.ports import Clock, Lease, ShardRows, Store
 from scaler.reflect import reflect
@@ -119,16 +120,20 @@ class Engine:
         wanted = resource_id.lower()
         return next((s.name for s in self.shards.values() if s.scale_set_id.lower() == wanted), None)
 
-    async def tick(self, name: str, *, pace: timedelta | None = None) -> Report:
+    async def nightly(self) -> tuple[Report, ...]:
+        """Tick every shard, and open its night, or start its image build, where it is time."""
+        return tuple(await asyncio.gather(*(self.tick(name, nightly=True) for name in self.shards)))
+
+    async def tick(self, name: str, *, pace: timedelta | None = None, nightly: bool = False) -> Report:
         """
         Run one tick of one shard, and never raise for what a neighbour did.
 
-        `pace`: do nothing when the last tick is younger than this.
+        `pace`: do nothing when the last tick is younger than this. `nightly`: a night may open.
         """
         started = self.clock.now()
         try:
             async with asyncio.timeout(TICK_DEADLINE_SECONDS):
-                return await self._leased(self.shards[name], started, pace)
+                return await self._leased(self.shards[name], started, pace, nightly=nightly)
         except LeaseHeld as error:
             return Report(name, started, "lease held", str(error))
         except (TryNextTick, Refused, StateChanged, TimeoutError) as error:
@@ -139,7 +144,9 @@ class Engine:
             log.exception("tick of %s failed", name, extra={"shard": name})
             return Report(name, started, "failed", f"a fault of the autoscaler itself: {error!r}")
 
-    async def _leased(self, shard: Shard, started: datetime, pace: timedelta | None) -> Report:
+    async def _leased(
+        self, shard: Shard, started: datetime, pace: timedelta | None, *, nightly: bool
+    ) -> Report:
         # Each run is its own holder: two alerts in one process must not share a lease.
         holder = f"{self._run_id}-{next(self._runs)}"
         lease = await self.store.acquire(shard.name, holder, started, LEASE_SECONDS)
@@ -148,13 +155,13 @@ class Engine:
             last = rows.state.value.last_tick_at if rows.state else None
             if pace is not None and last is not None and started - last < pace:
                 return Report(shard.name, started, "too soon", f"the last tick ran at {last:%H:%M:%S} UTC")
-            return await self._run(shard, lease, rows)
+            return await self._run(shard, lease, rows, nightly=nightly)
         finally:
             await self.store.release(lease, self.clock.now())
 
-    async def _run(self, shard: Shard, lease: Lease, rows: ShardRows) -> Report:
+    async def _run(self, shard: Shard, lease: Lease, rows: ShardRows, *, nightly: bool) -> Report:
         now = self.clock.now()
-        judged = await self._judge(shard, rows, now, lease.epoch)
+        judged = await self._judge(shard, rows, now, lease.epoch, nightly=nightly)
         decision = judged.decision
         ledger = Ledger(
             self.store,
@@ -169,8 +176,9 @@ class Engine:
         if self.dry_run:
             self._say_would(ledger, judged)
         elif judged.snapshot is not None:
+            ears = shard.ears
             hands = Hands(
-                shard.ears.cloud, shard.ears.bridges, self.clock, lease, judged.policy, judged.snapshot
+                ears.cloud, ears.bridges, self.clock, lease, judged.policy, judged.snapshot, ears.images
             )
             outcomes = await perform(decision.actions, hands, ledger)
         return await self._record(shard, ledger, judged, outcomes)
@@ -185,7 +193,9 @@ class Engine:
         row = record(judged.decision, (), judged.snapshot, dry_run=True)
         return Report(name, now, "done", row["sentence"], row)
 
-    async def _judge(self, shard: Shard, rows: ShardRows, now: datetime, epoch: int) -> _Judged:
+    async def _judge(
+        self, shard: Shard, rows: ShardRows, now: datetime, epoch: int, *, nightly: bool = False
+    ) -> _Judged:
         """Hear and decide; when ARM does not answer completely, hold still."""
         memories = {vm_id: row.value for vm_id, row in rows.bridges.items()}
         intents = [row.value for row in rows.intents.values()]
@@ -205,7 +215,23 @@ class Engine:
         )
         commands = tuple(row.value for row in rows.commands.values() if row.value.is_open)
         snapshot = replace(snapshot, commands=commands)
+        if nightly:
+            build = snapshot.memory.build
+            asked = build.asked_at is not None and build.outcome is None
+            looked = await look_at_images(shard.ears, policy, heard.scale_set, build=asked)
+            snapshot = replace(snapshot, nightly=looked)
+        snapshot = replace(snapshot, turn_of=await self._goes_first(shard.name, snapshot.memory, now))
         return _Judged(decide(snapshot, policy), snapshot, policy, gone, (*told, *seen))
+
+    async def _goes_first(self, name: str, state: ShardMemory, now: datetime) -> str | None:
+        """Name the shard whose canary goes before this one's; asked only while this one has none."""
+        night = state.night
+        if not night.is_open or night.canary is not None or len(self.shards) == 1:
+            return None
+        others = [other for other in self.shards if other != name]
+        rows = await asyncio.gather(*(self.store.load_state(other) for other in others))
+        states = {other: row.value for other, row in zip(others, rows, strict=True) if row is not None}
+        return goes_first(name, list(self.shards), {**states, name: state}, now)
 
     def _say_would(self, ledger: Ledger, judged: _Judged) -> None:
         """Dry run: say each would-be action once, and what an earlier live run left drained."""

@@ -9,7 +9,7 @@ from scaler import demand
 from scaler.decision import Alert
 from scaler.model import Bridge, Phase, Purpose, ShardMemory
 from scaler.policy import ScalingPolicy
-from scaler.selection import Fleet, Silence, silence
+from scaler.selection import Fleet, Silence, is_condemned, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
 CAPACITY_DISAGREES = "capacity_disagrees"
@@ -79,7 +79,8 @@ def alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
     for bridge in fleet.bridges:
         found += _bridge_alerts(fleet, bridge)
     if state.blind_since is None:
-        found += [_sick_alert(bridge) for bridge in fleet.sick]
+        # What a bad image made is named by that image's own alert.
+        found += [_sick_alert(b) for b in fleet.sick if not is_condemned(b, fleet.snapshot)]
     return tuple(found)
 
 

@@ -122,6 +122,11 @@ class TableStore:
             commands=self._read(COMMANDS, shard, commands),
         )
 
+    async def load_state(self, shard: str) -> Stored[ShardMemory] | None:
+        """Read only the shard's state row."""
+        row = await self._tables.get(STATES.table, shard, STATES.row_key)
+        return next(iter(self._read(STATES, shard, [] if row is None else [row]).values()), None)
+
     async def put_state(self, shard: str, row: Stored[ShardMemory]) -> Stored[ShardMemory]:
         """Write the shard's state row."""
         return await self._put_one(STATES, shard, row)

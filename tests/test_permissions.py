@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from compute.flexible import FlexibleScaleSet
+from compute.gallery import GalleryImages
 from compute.monitor import MonitorMetrics
 from compute.pipeline import arm_client, metrics_client
 from sandbox.faces.server import Options, faces
-from scaler.ports import Cloud, Metrics
+from scaler.ports import Cloud, Images, Metrics
 from tests.compute.azure_faces import (
     SCALE_SET_ID,
     START,
@@ -40,6 +41,12 @@ async def azure() -> AsyncIterator[Azure]:
             yield Azure(world, served, client, cloud, MonitorMetrics(monitor))
 
 
+GROUP = SCALE_SET_ID.partition("/providers/")[0]
+DEFINITION = f"{GROUP}/providers/Microsoft.Compute/galleries/bridges/images/jvb"
+VERSION = f"{DEFINITION}/versions/1.0.0"
+TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/jvb"
+
+
 def questions_of(port: type) -> set[str]:
     return {name for name in vars(port) if not name.startswith("_")}
 
@@ -53,12 +60,25 @@ async def ask_everything(azure: Azure) -> set[str]:
     assert operation is not None
     await azure.cloud.operation(operation)
     await azure.cloud.delete(instances[0])
-    return {"scale_set", "instances", "read", "scale_out", "operation", "delete"}
+    await azure.cloud.set_image(await azure.cloud.scale_set(), VERSION)
+    asked = {"scale_set", "instances", "read", "scale_out", "operation", "delete", "set_image"}
+    return asked | await ask_of_images(azure)
+
+
+async def ask_of_images(azure: Azure) -> set[str]:
+    """Call every method of the port of galleries and templates."""
+    azure.world.galleries.add_template(TEMPLATE, DEFINITION)
+    images = GalleryImages(azure.client)
+    assert await images.versions(DEFINITION, "westeurope")
+    await images.delete_version(VERSION)
+    await images.start_build(TEMPLATE)
+    assert await images.build(TEMPLATE)
+    return {"versions", "delete_version", "build", "start_build"}
 
 
 async def test_the_calls_are_those_that_are_documented(azure: Azure):
     """Every method of the ports together asks for exactly the documented actions, and is served."""
-    assert await ask_everything(azure) == questions_of(Cloud) | questions_of(Metrics)
+    assert await ask_everything(azure) == questions_of(Cloud) | questions_of(Metrics) | questions_of(Images)
     journal = azure.faces.journal
     assert {call.operation for call in journal} == actions("Asked for by name")
     assert [call for call in journal if call.status >= 400] == []
@@ -76,5 +96,5 @@ def test_the_role_is_both_tables_and_nothing_else():
 def test_no_permission_is_wide():
     """Nothing grants everything, deletes a whole scale set, runs commands or gives rights away."""
     granted = actions("Asked for by name") | actions("Checked along the way")
-    assert len(granted) == 15
+    assert len(granted) == 18
     assert [action for action in granted if FORBIDDEN.search(action)] == []

@@ -26,6 +26,9 @@ VERBS = {
     "shut_down": ("fence",),
     "delete": ("delete",),
     "scale_out": ("scale_out", "repair_capacity"),
+    "set_image": ("set_image",),
+    "start_build": ("start_build",),
+    "prune_image": ("prune_image",),
 }
 
 
@@ -137,9 +140,31 @@ def _creations(act: Act, told: Told, table: Shard) -> str | None:
     return None if act.capacity == listed else "has no intent, and is no repair"
 
 
+def _image_intent(act: Act, _told: Told, table: Shard) -> str | None:
+    stored = table.states.get("state")
+    state = stored.value if stored is not None else None
+    if state is None or act.image not in (state.night.target, state.good_image):
+        return "is not written down first: the state row names another image"
+    return None
+
+
+def _build_intent(_act: Act, told: Told, table: Shard) -> str | None:
+    stored = table.states.get("state")
+    asked = stored.value.build.asked_at if stored is not None else None
+    return None if asked is not None and asked >= told.now else "is not written down first"
+
+
+def _needs_none(_act: Act, _told: Told, _table: Shard) -> str | None:
+    """A version that is deleted twice is gone all the same."""
+    return None
+
+
 _INTENT: dict[str, Callable[[Act, Told, Shard], str | None]] = {
     "set_drain": _drain_intent,
     "shut_down": _in_phase(Phase.FENCED),
     "delete": _in_phase(Phase.DELETING),
     "scale_out": _creations,
+    "set_image": _image_intent,
+    "start_build": _build_intent,
+    "prune_image": _needs_none,
 }

@@ -10,22 +10,36 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import orjson
 
-from sandbox.cloud import SimOperation, SimScaleSet, SimVm
-from sandbox.faces.arm_bodies import nic_body, operation_body, scale_set_body, vm_body
+from sandbox.cloud import SimOperation, SimScaleSet
+from sandbox.faces.arm_bodies import (
+    nic_body,
+    operation_body,
+    scale_set_body,
+    template_body,
+    version_body,
+    vm_body,
+)
 from sandbox.faces.http import Answer, Asked, Face, Stage, json_answer
 from sandbox.faces.identity import Tokens
+from sandbox.gallery import SimTemplate, SimVersion
 from sandbox.world import World, WorldError
 
+T = TypeVar("T")
+
 COMPUTE_API: Final = "2026-04-01"
+GALLERY_API: Final = "2025-03-03"
+TEMPLATE_API: Final = "2024-02-01"
 NETWORK_API: Final = "2025-05-01"
 
 _GROUP: Final = r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)/providers/"
 _SCALE_SET: Final = _GROUP + r"Microsoft\.Compute/virtualMachineScaleSets/(?P<name>[^/]+)"
+_VERSIONS: Final = _GROUP + r"Microsoft\.Compute/galleries/[^/]+/images/[^/]+/versions"
+_TEMPLATE: Final = _GROUP + r"Microsoft\.VirtualMachineImages/imageTemplates/[^/]+"
 _FILTER: Final = re.compile(r"'virtualMachineScaleSet/id' eq '([^']+)'", re.IGNORECASE)
 _SUBSCRIPTION_ONLY: Final = r"/subscriptions/(?P<subscription>[^/]+)/providers/"
 
@@ -74,6 +88,8 @@ class ArmFace(Face):
 
         scale_set, vms = "Microsoft.Compute/virtualMachineScaleSets", "Microsoft.Compute/virtualMachines"
         nics = "Microsoft.Network/networkInterfaces"
+        versions = "Microsoft.Compute/galleries/images/versions"
+        templates = "Microsoft.VirtualMachineImages/imageTemplates"
         operations = _SUBSCRIPTION_ONLY + r"Microsoft\.Compute/locations/[^/]+/operations/(?P<id>[^/]+)"
         return [
             route("GET", _SCALE_SET, f"{scale_set}/read", self._get),
@@ -81,6 +97,11 @@ class ArmFace(Face):
             route("POST", _SCALE_SET + "/delete", f"{scale_set}/delete/action", self._delete),
             route("GET", _GROUP + re.escape(vms), f"{vms}/read", self._list_vms),
             route("GET", _GROUP + re.escape(nics), f"{nics}/read", self._list_nics, NETWORK_API),
+            route("GET", _VERSIONS, f"{versions}/read", self._list_versions, GALLERY_API),
+            route("GET", _VERSIONS + "/[^/]+", f"{versions}/read", self._get_version, GALLERY_API),
+            route("DELETE", _VERSIONS + "/[^/]+", f"{versions}/delete", self._delete_version, GALLERY_API),
+            route("GET", _TEMPLATE, f"{templates}/read", self._get_template, TEMPLATE_API),
+            route("POST", _TEMPLATE + "/run", f"{templates}/run/action", self._run_template, TEMPLATE_API),
             route("GET", operations, "Microsoft.Compute/locations/operations/read", self._operation),
         ]
 
@@ -164,6 +185,43 @@ class ArmFace(Face):
             return Answer(202 if operation.status == "InProgress" else 200)
         return json_answer(operation_body(operation))
 
+    # Galleries and templates
+
+    def _list_versions(self, match: re.Match[str], asked: Asked) -> Answer:
+        found = self._world.galleries.of(match[0].removesuffix("/versions"))
+        return self._page(found, version_body, asked)
+
+    def _version(self, match: re.Match[str]) -> SimVersion:
+        version = self._world.galleries.versions.get(match[0].lower())
+        if version is None:
+            raise ArmError(404, "ResourceNotFound", f"The Resource '{match[0]}' was not found.")
+        return version
+
+    def _get_version(self, match: re.Match[str], asked: Asked) -> Answer:
+        version = self._version(match)
+        told = asked.query.get("$expand") == "ReplicationStatus"
+        return json_answer(version_body(version, self._world.now if told else None))
+
+    def _delete_version(self, match: re.Match[str], asked: Asked) -> Answer:
+        self._world.galleries.remove(self._version(match).id)
+        return Answer(202)
+
+    def _template(self, path: str) -> SimTemplate:
+        template = self._world.galleries.templates.get(path.lower())
+        if template is None:
+            raise ArmError(404, "ResourceNotFound", f"The Resource '{path}' was not found.")
+        return template
+
+    def _get_template(self, match: re.Match[str], asked: Asked) -> Answer:
+        return json_answer(template_body(self._template(match[0])))
+
+    def _run_template(self, match: re.Match[str], asked: Asked) -> Answer:
+        template = self._template(match[0].removesuffix("/run"))
+        if template.state == "Running":
+            raise ArmError(409, "Conflict", "The template is already running.")
+        self._world.galleries.run(template.id)
+        return Answer(202)
+
     # Lists
 
     def _list_vms(self, match: re.Match[str], asked: Asked) -> Answer:
@@ -181,7 +239,7 @@ class ArmFace(Face):
         sets = [s for s in self._world.scale_sets.values() if s.resource_group.lower() == group]
         return self._page([vm for s in sets for vm in s.vms.values()], nic_body, asked)
 
-    def _page(self, vms: list[SimVm], body: Callable[[SimVm], dict[str, Any]], asked: Asked) -> Answer:
+    def _page(self, vms: list[T], body: Callable[[T], dict[str, Any]], asked: Asked) -> Answer:
         start = int(asked.query.get("$skiptoken", "0"))
         end = start + self.page_size
         page: dict[str, Any] = {"value": [body(vm) for vm in vms[start:end]]}

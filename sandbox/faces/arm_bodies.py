@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sandbox.cloud import SimOperation, SimScaleSet, SimVm
+from sandbox.gallery import SimTemplate, SimVersion
 
 
 def scale_set_body(scale_set: SimScaleSet) -> dict[str, Any]:
@@ -47,6 +49,35 @@ def vm_body(vm: SimVm) -> dict[str, Any]:
             "instanceView": {"statuses": _statuses(vm)},
         },
     }
+
+
+def version_body(version: SimVersion, now: datetime | None = None) -> dict[str, Any]:
+    """A gallery image version; with `now` also how far its replication is."""
+    profile: dict[str, Any] = {
+        "publishedDate": version.published_at.isoformat(),
+        "excludeFromLatest": version.excluded,
+        "targetRegions": [{"name": "West Europe", "regionalReplicaCount": 1}],
+    }
+    if version.end_of_life is not None:
+        profile["endOfLifeDate"] = version.end_of_life.isoformat()
+    properties: dict[str, Any] = {"publishingProfile": profile, "provisioningState": version.provisioning}
+    if now is not None:
+        state = "Completed" if version.replicated_at <= now else "Replicating"
+        summary = [{"region": "West Europe", "state": state, "progress": 100 if state == "Completed" else 40}]
+        properties["replicationStatus"] = {"aggregatedState": state, "summary": summary}
+    return {"id": version.id, "name": version.name, "location": "westeurope", "properties": properties}
+
+
+def template_body(template: SimTemplate) -> dict[str, Any]:
+    """An image template with its last run."""
+    properties: dict[str, Any] = {"provisioningState": "Succeeded"}
+    if template.state is not None and template.started_at is not None:
+        properties["lastRunStatus"] = {
+            "startTime": template.started_at.isoformat(),
+            "runState": template.state,
+            "message": template.message,
+        }
+    return {"id": template.id, "name": template.id.rpartition("/")[2], "properties": properties}
 
 
 def nic_body(vm: SimVm) -> dict[str, Any]:

@@ -32,7 +32,7 @@ async def test_lists_every_machine_with_all_that_the_engine_needs(azure: Azure) 
         vm = azure.world.vm(machine.resource_id)
         assert vm is not None
         assert (machine.vm_id, machine.name, machine.instance_id) == (vm.vm_id, vm.name, vm.name)
-        assert (machine.address, machine.image) == (vm.address, vm.image)
+        assert (machine.address, machine.image) == (vm.address, vm.image.lower())
         assert machine.time_created == vm.time_created
         assert (machine.power, machine.provisioning, machine.error) == (Power.RUNNING, "Succeeded", None)
         assert machine.resource_id == machine.resource_id.lower()

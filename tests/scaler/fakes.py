@@ -95,6 +95,10 @@ class FakeCloud:
         self._note(f"capacity {capacity}")
         return "op-out"
 
+    async def set_image(self, scale_set: ScaleSet, image: str) -> None:
+        """Note the command."""
+        self._note(f"image {image}")
+
     async def delete(self, instance: Instance) -> str | None:
         """Note the command."""
         self._note(f"delete {instance.vm_id}")

@@ -187,10 +187,10 @@ def test_without_a_shutdown_api_it_is_deleted_only_where_the_operator_says_so() 
 
 def test_a_drain_that_is_not_shown_is_asked_for_again() -> None:
     """With its own purpose."""
-    lost = drained(remembered=draining(Purpose.RECYCLE), drain=False)
+    lost = drained(remembered=draining(Purpose.SURPLUS), drain=False)
     (again,) = decided(lost, bridge("b")).actions
     assert isinstance(again, Drain)
-    assert again.purpose is Purpose.RECYCLE
+    assert again.purpose is Purpose.SURPLUS
 
 
 # Delete

@@ -105,7 +105,7 @@ def test_taking_back_drains_is_the_first_step() -> None:
     """Youngest first, only ours and healthy ones, each an answer to one hot bridge."""
     drains = [
         bridge("b", 3 * HOUR, remembered=draining(Purpose.SURPLUS)),
-        bridge("c", 2 * HOUR, remembered=draining(Purpose.RECYCLE)),
+        bridge("c", 2 * HOUR, remembered=draining(Purpose.TEAR_DOWN)),
         bridge("d", HOUR, remembered=draining(Purpose.FOREIGN), drain=True),
         bridge("e", HOUR, remembered=draining(Purpose.OPERATOR)),
         bridge("f", HOUR, remembered={"phase": Phase.FENCED}),

@@ -1,0 +1,449 @@
+"""
+The night: every bridge on the newest image, oldest first, without anyone noticing. Pure.
+
+One machine more than the evening had is made of the night's target. When this canary is proved, the
+oldest bridge is drained, and leaves by the same road as by day; its place is taken by the next new
+machine. So the shard never accepts with fewer bridges than before, and nothing resets to a constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import takewhile
+
+from scaler import demand
+from scaler.canary import is_on_trial, judge, trial
+from scaler.decision import Action, Alert, Drain, Event, EventKind, Reason, Refusal, Undrain, Vote
+from scaler.images import choose_target, follow_build, is_outdated, proved_image, without_superseded
+from scaler.model import Bridge, Night, Phase, Purpose, ShardMemory
+from scaler.scale_in import Shrink, pace_objections
+from scaler.selection import (
+    DRAIN_TERMS,
+    SAFETY_TERMS,
+    Fleet,
+    is_condemned,
+    not_idle,
+    objections,
+    only_healthy,
+    refuse,
+    too_young,
+)
+from scaler.watch import delete_by_hand
+from scaler.window import Window, window_at
+
+DONE = "done"
+UNFINISHED = "unfinished"
+BAD_IMAGE = "bad image"
+NOTHING_TO_DO = "nothing to do"
+SWITCHED_OFF = "switched off"
+
+_ON_THE_WAY_OUT = frozenset({Phase.DRAINING, Phase.FENCED, Phase.DELETING})
+_IN_THE_WAY = frozenset({Purpose.FOREIGN, Purpose.OPERATOR})
+
+
+# What a night remembers, from tick to tick
+
+
+def follow(fleet: Fleet, state: ShardMemory) -> tuple[ShardMemory, tuple[Event, ...]]:
+    """Open, judge, count and end the night; return the state and what there is to say of it."""
+    before = state.night
+    state = _open(fleet, _closed(fleet, state))
+    if state.night.is_open:
+        state = _went_on(fleet, state)
+    build, built = follow_build(fleet, state.build)
+    said = [*_night_in_words(before, state.night), *([(EventKind.IMAGE_BUILD, built)] if built else [])]
+    events = tuple(Event(kind, fleet.snapshot.shard, text) for kind, text in said)
+    return replace(state, build=build), events
+
+
+def _closed(fleet: Fleet, state: ShardMemory) -> ShardMemory:
+    """End a night whose window is over, or that the operator switched off."""
+    night = state.night
+    if not night.is_open:
+        return state
+    if fleet.policy.recycle == "off":
+        return _ended(fleet, state, SWITCHED_OFF)
+    over = night.until is None or fleet.now >= night.until
+    return _ended(fleet, state, UNFINISHED) if over else state
+
+
+def _ended(fleet: Fleet, state: ShardMemory, outcome: str) -> ShardMemory:
+    night = replace(state.night, ended_at=fleet.now, outcome=outcome, waits_for=None, waits_since=None)
+    return replace(state, night=night)
+
+
+def _open(fleet: Fleet, state: ShardMemory) -> ShardMemory:
+    """Open the night of this date, once, where its timer runs inside the window."""
+    window = _window_to_open(fleet, state)
+    nightly = fleet.snapshot.nightly
+    if window is None or nightly is None:
+        return state
+    target, policy = None, fleet.policy
+    if policy.image_definition_id is not None:
+        if nightly.versions is None:
+            return state
+        target = choose_target(nightly.versions, state.blocked_images, fleet.now)
+    first = next(iter(fleet.live), None)
+    night = Night(
+        date=window.date,
+        opened_at=fleet.now,
+        until=window.closes_at,
+        take_back_at=window.take_back_at,
+        target=target,
+        oldest=first.vm_id if first is not None and policy.recycle == "always" else None,
+        relays=any(b.stats is not None and b.stats.relay_id for b in fleet.bridges),
+    )
+    replaceable, _ = to_replace(fleet, night)
+    night = replace(night, of=len(replaceable), outdated=len(replaceable), base=_standing(fleet))
+    state = replace(
+        state,
+        night=night,
+        good_image=proved_image(fleet, state),
+        blocked_images=without_superseded(state.blocked_images, target),
+    )
+    return state if replaceable else _ended(fleet, state, NOTHING_TO_DO)
+
+
+def _window_to_open(fleet: Fleet, state: ShardMemory) -> Window | None:
+    if fleet.snapshot.nightly is None or fleet.policy.recycle == "off" or state.blind_since is not None:
+        return None
+    window = window_at(fleet.policy, fleet.now)
+    return window if window is not None and window.date > (state.night.date or "") else None
+
+
+def gallery_unknown(fleet: Fleet, state: ShardMemory) -> tuple[Refusal, ...]:
+    """The night is due and does not open, since it is not known what it would be for."""
+    nightly = fleet.snapshot.nightly
+    if nightly is None or nightly.problem is None or _window_to_open(fleet, state) is None:
+        return ()
+    return (refuse(Reason.GALLERY_UNKNOWN, nightly.problem),)
+
+
+def _standing(fleet: Fleet) -> int:
+    """Bridges that serve, also those that a single poll did not reach."""
+    return sum(1 for b in fleet.live if b.phase is Phase.READY)
+
+
+def _went_on(fleet: Fleet, state: ShardMemory) -> ShardMemory:
+    """Carry an open night through this tick: the verdict, the base, the count of what is left."""
+    night = state.night
+    if night.passed_at is None:
+        night = judge(fleet, night)
+        if trial(fleet, night) is None:
+            night = replace(night, base=_standing(fleet))
+        state = replace(state, night=night)
+        if night.failed is not None:
+            return _condemned(fleet, state)
+    if night.passed_at == fleet.now:
+        state = replace(state, good_image=night.target or state.good_image)
+    replaceable, beside = to_replace(fleet, night)
+    base = min(night.base, _base_without_surplus(fleet, state)) if night.passed_at else night.base
+    night = replace(night, outdated=len(replaceable), beside=len(beside), base=base)
+    state = replace(state, night=night)
+    return _ended(fleet, state, DONE) if night.passed_at and not replaceable else state
+
+
+def _base_without_surplus(fleet: Fleet, state: ShardMemory) -> int:
+    """Bridges that the load needs, where there was one to spare for long enough: the rest may just leave."""
+    since = state.surplus_since
+    if since is None or fleet.now - since < fleet.policy.scale_in_window:
+        return state.night.base
+    carrying = demand.bridges_for(fleet.demand_in, fleet.policy.scale_in_pressure)
+    return max(fleet.policy.minimum, carrying)
+
+
+def _condemned(fleet: Fleet, state: ShardMemory) -> ShardMemory:
+    """No more tonight. A version that makes other bridges well is not blocked for one bad machine."""
+    target = state.night.target
+    if target is not None and target != state.good_image:
+        state = replace(state, blocked_images={**state.blocked_images, target: fleet.now})
+    return _ended(fleet, state, BAD_IMAGE)
+
+
+def to_replace(fleet: Fleet, night: Night) -> tuple[tuple[Bridge, ...], tuple[Bridge, ...]]:
+    """Bridges that the night has to replace, oldest first, and those beside that cannot be drained now."""
+    due = {b.vm_id: b for b in fleet.bridges if b.memory.ever_ready and _is_due(fleet, night, b)}
+    able = [b for b in fleet.live if b.vm_id in due and not _cannot_be_drained(b)]
+    known = {b.vm_id for b in able}
+    return tuple(able), tuple(b for vm_id, b in due.items() if vm_id not in known)
+
+
+def _is_due(fleet: Fleet, night: Night, bridge: Bridge) -> bool:
+    return bridge.vm_id == night.oldest or is_outdated(bridge, fleet.snapshot.scale_set, night.target)
+
+
+def _cannot_be_drained(bridge: Bridge) -> bool:
+    by_others = bridge.phase is Phase.DRAINING and bridge.memory.purpose in _IN_THE_WAY
+    refuses = bridge.phase is Phase.READY and bridge.memory.failure is not None
+    return by_others or refuses
+
+
+def _night_in_words(before: Night, night: Night) -> list[tuple[EventKind, str]]:
+    said = []
+    if before.is_open and not night.is_open:
+        said.append(_end_in_words(night))
+    if night.date != before.date:
+        image = f"onto {_version(night.target)}" if night.target else "onto what the model names"
+        until = f"{night.until:%H:%M} UTC" if night.until else "an unknown time"
+        said.append(f"the night of {night.date} opens: {night.of} to replace {image}, until {until}")
+        if not night.is_open:
+            said.append(_end_in_words(night))
+    if night.accepted_at is not None and before.accepted_at is None:
+        said.append("the canary accepts calls; its bake time begins")
+    if night.passed_at is not None and before.passed_at is None:
+        said.append("the canary is proved: the oldest bridges may go")
+    if night.is_open and before.date == night.date and night.outdated != before.outdated:
+        said.append(f"{night.outdated} of {night.of} still to replace")
+    return [(EventKind.NIGHT, text) for text in said]
+
+
+def _end_in_words(night: Night) -> str:
+    left = f"{night.outdated} of {night.of} left" if night.outdated else f"all {night.of} replaced"
+    if night.outcome == NOTHING_TO_DO:
+        left = "no bridge is outdated"
+    beside = f", {night.beside} beside that cannot be drained" if night.beside else ""
+    why = f": {night.failed}" if night.failed else ""
+    return f"the night of {night.date} ends, {night.outcome}{why}; {left}{beside}"
+
+
+def _version(image: str | None) -> str:
+    return image.rpartition("/")[2] if image else "none"
+
+
+# New machines
+
+
+def may_start_canary(fleet: Fleet, state: ShardMemory) -> Refusal | None:
+    """Why the first machine of the night may not be asked for now; None: it may. Only for an open night."""
+    night, bake = state.night, fleet.policy.canary_bake_minutes
+    if fleet.snapshot.turn_of is not None:
+        return refuse(Reason.CANARY_TURN, f"the canary of {fleet.snapshot.turn_of} goes first")
+    left = (night.until - fleet.now).total_seconds() / 60 if night.until else 0
+    if left < bake:
+        return refuse(Reason.NIGHT_TOO_SHORT, f"{left:.0f} min left, {bake:g} needed to prove a canary")
+    return _hot(fleet)
+
+
+def _hot(fleet: Fleet) -> Refusal | None:
+    hot = [b.name for b in fleet.accepting if demand.is_hot(b)]
+    return refuse(Reason.HOT, f"{hot[0]} is over a threshold, load goes first") if hot else None
+
+
+def is_waiting_to_start(fleet: Fleet, state: ShardMemory) -> bool:
+    """Open, behind the tick that opened it, without a canary."""
+    night = state.night
+    if not night.is_open or night.opened_at == fleet.now or night.passed_at is not None:
+        return False
+    return trial(fleet, night) is None
+
+
+def surge(fleet: Fleet, state: ShardMemory) -> tuple[int, tuple[Vote, ...], tuple[Refusal, ...]]:
+    """Machines that the night asks for now, the vote for it, and why not more."""
+    night = state.night
+    if not night.is_open or state.blind_since is not None:
+        return 0, (), ()
+    if night.passed_at is None:
+        return _canary(fleet, state) if is_waiting_to_start(fleet, state) else (0, (), ())
+    size = fleet.policy.surge_of(night.base)
+    free = max(0, size - len(leaving(fleet)))
+    next_ones = takewhile(lambda b: b.phase is Phase.READY, _in_turn(fleet, night))
+    waiting = [b for b in next_ones if too_young(fleet, b) is None]
+    wanted = night.base + min(free, len(waiting))
+    missing = min(wanted - len(fleet.accepting) - fleet.pending, size)
+    if missing <= 0:
+        return 0, (), ()
+    if (hot := _hot(fleet)) is not None:
+        return 0, (), (hot,)
+    because = f"{night.base} must accept while {len(waiting)} wait to be replaced"
+    return missing, (Vote("night", f"{wanted}", because),), ()
+
+
+def _canary(fleet: Fleet, state: ShardMemory) -> tuple[int, tuple[Vote, ...], tuple[Refusal, ...]]:
+    no, night, scale_set = may_start_canary(fleet, state), state.night, fleet.snapshot.scale_set
+    if no is None and night.target is not None and (scale_set is None or scale_set.image != night.target):
+        no = refuse(Reason.IMAGE_NOT_SET, f"the model does not name {_version(night.target)} yet")
+    if no is not None:
+        return 0, (), (no,)
+    because = f"the canary of the night, made of {_version(night.target)}" if night.target else "its canary"
+    return 1, (Vote("night", f"{len(fleet.accepting) + fleet.pending + 1}", because),), ()
+
+
+def leaving(fleet: Fleet) -> tuple[Bridge, ...]:
+    """Bridges whose place in the surge is taken: drained for the night, and not yet ARM's to delete."""
+    going = {b.vm_id for b in fleet.going}
+    gone_by = (b for b in fleet.bridges if b.memory.purpose is Purpose.RECYCLE and b.vm_id not in going)
+    return tuple(b for b in gone_by if b.phase in _ON_THE_WAY_OUT and not is_condemned(b, fleet.snapshot))
+
+
+# Drains
+
+
+def drains(fleet: Fleet, state: ShardMemory, *, grew: bool) -> Shrink:
+    """
+    Drain the oldest bridges, as many as the surge brought, strictly one after the other.
+
+    A busy one is drained at once and waited for. With `oldest_among: idle` the busy ones come last.
+    `grew`: this tick adds bridges for load.
+    """
+    night = state.night
+    free = fleet.policy.surge_of(night.base) - len(leaving(fleet))
+    actions: list[Action] = []
+    for bridge in _in_turn(fleet, night):
+        against = _objections(fleet, state, bridge, len(actions), grew=grew)
+        if bridge.phase is not Phase.READY:
+            against = (refuse(Reason.ALREADY_LEAVING, "somebody else drained it; it goes first", bridge),)
+        elif free <= len(actions):
+            against += (_surge_in_use(fleet, bridge),)
+        if against:
+            return Shrink(tuple(actions), against if not actions else ())
+        because = "the oldest of the night's outdated bridges; a new one has taken its place"
+        actions.append(Drain(bridge.vm_id, Purpose.RECYCLE, because))
+    return Shrink(tuple(actions))
+
+
+def _in_turn(fleet: Fleet, night: Night) -> tuple[Bridge, ...]:
+    """
+    Bridges to drain in their order, up to the last that is to be replaced.
+
+    An older one that is up to date goes too where the literal rule would make the others wait for it.
+    """
+    due = {b.vm_id for b in to_replace(fleet, night)[0] if b.phase is Phase.READY}
+    waiting = [b for b in fleet.live if b.phase is Phase.READY or b.memory.purpose in _IN_THE_WAY]
+    if fleet.policy.oldest_among == "idle":
+        return tuple(sorted((b for b in waiting if b.vm_id in due), key=lambda b: not b.idle))
+    last = max((place for place, b in enumerate(waiting) if b.vm_id in due), default=-1)
+    return tuple(waiting[: last + 1])
+
+
+def _objections(
+    fleet: Fleet, state: ShardMemory, bridge: Bridge, planned: int, *, grew: bool
+) -> tuple[Refusal, ...]:
+    against = objections(fleet, bridge, (only_healthy, too_young, *SAFETY_TERMS, *DRAIN_TERMS))
+    rest = fleet.accepting_others(bridge) - planned
+    if rest < state.night.base:
+        detail = f"{rest} others accept calls, {state.night.base} did before the night"
+        against += (refuse(Reason.LAST_ACCEPTING, detail, bridge),)
+    return against + pace_objections(fleet, state, rest, grew=grew, at_night=True)
+
+
+def _surge_in_use(fleet: Fleet, bridge: Bridge) -> Refusal:
+    first = leaving(fleet)[:1]
+    whom = f"{first[0].name} is on its way out" if first else "another bridge takes it in this tick"
+    return refuse(Reason.SURGE_IN_USE, whom, bridge)
+
+
+def on_trial_refusal(fleet: Fleet, state: ShardMemory) -> Refusal | None:
+    """Why nothing is drained or fenced now: the canary is not proved yet."""
+    night = state.night
+    if not is_on_trial(fleet, night):
+        return None
+    if night.accepted_at is None:
+        return refuse(
+            Reason.CANARY_ON_TRIAL, f"it has {fleet.policy.canary_timeout_minutes:g} min to accept calls"
+        )
+    bake = fleet.policy.canary_bake_minutes
+    return refuse(Reason.CANARY_ON_TRIAL, f"healthy for {night.baked_seconds / 60:.0f} of {bake:g} min")
+
+
+def take_backs(fleet: Fleet, state: ShardMemory) -> tuple[Undrain, ...]:
+    """Un-drain what still drains for a night whose noon has come: nobody wants half a fleet by day."""
+    night = state.night
+    if night.is_open or (night.take_back_at is not None and fleet.now < night.take_back_at):
+        return ()
+    return tuple(
+        Undrain(b.vm_id, "the night is over, and its calls did not end by noon")
+        for b in fleet.our_drains
+        if b.memory.purpose is Purpose.RECYCLE
+    )
+
+
+# A bad image
+
+
+def condemned_drains(fleet: Fleet, state: ShardMemory) -> Shrink:
+    """Drain a bridge that is made of a blocked version, where enough others carry the load."""
+    found = [b for b in fleet.accepting if b.instance and b.instance.image in state.blocked_images]
+    for bridge in found[:1]:
+        against = objections(fleet, bridge, (only_healthy, *SAFETY_TERMS, *DRAIN_TERMS))
+        against += pace_objections(fleet, state, fleet.accepting_others(bridge), grew=False, at_night=True)
+        if against:
+            return Shrink(refusals=against)
+        return Shrink(
+            actions=(Drain(bridge.vm_id, Purpose.RECYCLE, "it is made of a blocked image version"),)
+        )
+    return Shrink()
+
+
+def alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
+    """A bad image, while its version is blocked; a canary that failed on a good one, until the next night."""
+    night, shard = state.night, fleet.snapshot.shard
+    if state.blocked_images:
+        versions = ", ".join(_version(image) for image in sorted(state.blocked_images))
+        why = night.failed if night.failed and night.target in state.blocked_images else "see the events"
+        text = (
+            f"image version {versions} is blocked: {why}. New machines are made of "
+            f"{_version(state.good_image)}. The block ends with a newer version, or by `image unblock`"
+        )
+        left = [b for b in fleet.bridges if b.instance and b.instance.image in state.blocked_images]
+        if left:
+            text += ". Made of it and still there; when it serves nobody: " + delete_by_hand(left[0])
+        return (Alert("bad_image", shard, text),)
+    if night.failed is not None and night.target == (state.good_image if night.target else None):
+        return (
+            Alert("canary_failed", shard, f"{night.failed}. Its image makes other bridges well: not blocked"),
+        )
+    return ()
+
+
+# Progress
+
+
+def progress(fleet: Fleet, state: ShardMemory, refusals: tuple[Refusal, ...]) -> ShardMemory:
+    """Note what an open night waits for, and since when."""
+    night = state.night
+    if not night.is_open:
+        return state
+    waits_for = _waits_for(fleet, state, refusals)
+    since = night.waits_since if waits_for == night.waits_for else fleet.now
+    return replace(state, night=replace(night, waits_for=waits_for, waits_since=since))
+
+
+def _waits_for(fleet: Fleet, state: ShardMemory, refusals: tuple[Refusal, ...]) -> str:
+    if is_on_trial(fleet, state.night):
+        return "the canary to accept calls" if state.night.accepted_at is None else "the canary to be proved"
+    for bridge in leaving(fleet):
+        busy = not_idle(fleet, bridge)
+        if bridge.phase is Phase.DRAINING and busy is not None:
+            return f"{bridge.name} to empty"
+        return f"{bridge.name} to leave"
+    if fleet.pending:
+        return "a new machine"
+    reasons = _AGAINST_A_MACHINE if state.night.passed_at is None else _AGAINST_A_MACHINE | _AGAINST_A_DRAIN
+    own = next((r for r in refusals if r.reason in reasons), None)
+    otherwise = "its canary" if state.night.passed_at is None else "the next tick"
+    return str(own.reason).replace("_", " ") if own is not None else otherwise
+
+
+_AGAINST_A_MACHINE = frozenset(
+    {
+        Reason.CANARY_TURN,
+        Reason.IMAGE_NOT_SET,
+        Reason.NIGHT_TOO_SHORT,
+        Reason.HOT,
+        Reason.BACKING_OFF,
+        Reason.CAPACITY_DISAGREES,
+        Reason.AT_MAXIMUM,
+        Reason.BLIND,
+    }
+)
+_AGAINST_A_DRAIN = frozenset(
+    {
+        Reason.JUST_UNDRAINED,
+        Reason.LAST_ACCEPTING,
+        Reason.NO_HEADROOM,
+        Reason.TOO_YOUNG,
+        Reason.NOT_HEALTHY,
+        Reason.ALREADY_LEAVING,
+        Reason.PROTECTED,
+    }
+)
