@@ -19,16 +19,16 @@ export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate -p 3.11
 
-ROOMS := $(wildcard function_app.py wiring.py settings.py) scaler colibri compute state sandbox tests
+ROOMS := $(wildcard function_app.py wiring.py settings.py) scaler colibri compute state cli sandbox tests
 
 # Every line and branch of these is covered: a decision that no test has seen must not delete a bridge.
-PURE := model policy decision lifecycle demand selection limits recycle canary images window scale_in scale_out watch decide explain reflect passive process health noticed commands floors orders
+PURE := model policy decision lifecycle demand selection limits recycle canary images window scale_in scale_out watch decide explain reflect passive process health noticed commands floors orders doctor
 PURE_FILES := $(wildcard $(PURE:%=scaler/%.py))
 comma := ,
 empty :=
 space := $(empty) $(empty)
 
-.PHONY: help setup run sim compare test lint fmt lock clean
+.PHONY: help setup run serve sim compare test lint fmt lock clean
 
 help: ## Show this list
 	@echo "jvb-autoscaler: make <target>"
@@ -41,6 +41,10 @@ setup: .cache/python.stamp .cache/npm.stamp ## Install everything (the other tar
 
 run: setup ## Show a simulated day; SEED=1 HOURS=24 choose which and how long
 	@$(BIN)/python -m sandbox.day --seed $(SEED) --hours $(HOURS)
+
+serve: setup ## Keep the app up over a simulated day, for the command line and the page; SPEED=30 PORT=7071
+	@$(BIN)/python -m sandbox.serve --seed $(SEED) --speed $(or $(SPEED),30) --port $(or $(PORT),7071) \
+	    --hours $(if $(filter file,$(origin HOURS)),8,$(HOURS))
 
 sim: setup ## Live through disasters; SEEDS=1000 FIRST=1 HOURS=4 (of faults each), on all cores
 	@$(BIN)/python -m sandbox.sim --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) --hours $(if $(filter file,$(origin HOURS)),4,$(HOURS))
@@ -87,6 +91,8 @@ clean: ## Remove what setup installed
 	@echo "setup: Python packages"
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" .venv
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/$(BIN)/python" -m cli "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $(BIN)/jvb-autoscaler
+	@chmod +x $(BIN)/jvb-autoscaler
 	@touch $@
 
 .cache/npm.stamp: .cache/python.stamp package.json package-lock.json .npmrc $(wildcard sandbox/npm_absent/*)

@@ -47,6 +47,18 @@ async def plan(req: func.HttpRequest) -> func.HttpResponse:
     return _response(await (await wiring.application()).plan(req.params.get("shard")))
 
 
+@app.route(route="doctor", methods=["GET"])
+async def doctor(req: func.HttpRequest) -> func.HttpResponse:
+    """The first broken link of each bridge, looked at now."""
+    return _response(await (await wiring.application()).doctor(req.params.get("shard")))
+
+
+@app.route(route="events", methods=["GET"])
+async def events(req: func.HttpRequest) -> func.HttpResponse:
+    """What happened: `?since=` (ISO time), `?shard=` and `?limit=` narrow it down."""
+    return _response(await (await wiring.application()).events(req.params))
+
+
 @app.route(route="commands", methods=["POST"])
 async def commands(req: func.HttpRequest) -> func.HttpResponse:
     """An operator's command: written down with who and why, and taken up by a tick at once."""

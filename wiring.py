@@ -20,6 +20,8 @@ from scaler.ports import Clock, Metrics
 from scaler.tick import ALERT_PACE, Engine, Shard
 from settings import Settings, ShardSettings, from_env
 
+EVENTS_TOLD = 100
+
 log = logging.getLogger("jvb_autoscaler")
 
 
@@ -41,6 +43,22 @@ class Answer:
 
 def _json(status: int, value: Any) -> Answer:
     return Answer(status, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def _moment(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    # A plus sign that was not escaped arrives as a blank.
+    moment = datetime.fromisoformat(text.strip().replace(" ", "+"))
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no zone")
+    return moment.astimezone(UTC)
+
+
+def _between(low: int, value: int, high: int) -> int:
+    if not low <= value <= high:
+        raise ValueError(f"limit is {value}")
+    return value
 
 
 class Application(Protocol):
@@ -68,6 +86,14 @@ class Application(Protocol):
 
     async def plan(self, shard: str | None) -> Answer:
         """One dry tick."""
+        ...
+
+    async def doctor(self, shard: str | None) -> Answer:
+        """Name the first broken link of each bridge."""
+        ...
+
+    async def events(self, asked: Mapping[str, str]) -> Answer:
+        """What happened."""
         ...
 
     async def command(self, body: bytes, signed_in_as: str | None) -> Answer:
@@ -141,6 +167,22 @@ class Running:
         """One dry tick."""
         return await self._answered(200, lambda: answers.plan(self.engine, shard))
 
+    async def doctor(self, shard: str | None) -> Answer:
+        """The first broken link of each bridge."""
+        return await self._answered(200, lambda: answers.doctor(self.engine, shard))
+
+    async def events(self, asked: Mapping[str, str]) -> Answer:
+        """What happened after `since`; 400 where `since` or `limit` cannot be read."""
+        try:
+            since = _moment(asked.get("since"))
+            limit = _between(1, int(asked.get("limit") or EVENTS_TOLD), 1000)
+        except ValueError as error:
+            fault = f"since: an ISO time with its zone, as 2026-03-04T12:00:00Z; limit: 1 to 1000 ({error})"
+            return _json(400, {"error": fault})
+        return await self._answered(
+            200, lambda: answers.events(self.engine, asked.get("shard"), since, limit)
+        )
+
     async def command(self, body: bytes, signed_in_as: str | None) -> Answer:
         """
         202 with the command as the tick left it; 400 with every fault, 404 for what is not known, 409.
@@ -200,6 +242,14 @@ class Misconfigured:
         return self._unavailable()
 
     async def plan(self, shard: str | None) -> Answer:
+        """503 with the faults."""
+        return self._unavailable()
+
+    async def doctor(self, shard: str | None) -> Answer:
+        """503 with the faults."""
+        return self._unavailable()
+
+    async def events(self, asked: Mapping[str, str]) -> Answer:
         """503 with the faults."""
         return self._unavailable()
 

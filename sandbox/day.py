@@ -10,20 +10,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import orjson
 from rich.console import Console
 
 from sandbox.live import Frame, Screen, summary
-from sandbox.loopback import moving, only_one_loopback
-from sandbox.stage import Stage, stage
+from sandbox.stage import Stage, point_the_app_at, stage
 from sandbox.tally import count
 
 START = datetime(2026, 3, 4, tzinfo=UTC)
@@ -64,12 +61,7 @@ async def _play(set_up: Stage, seed: int, hours: float, screen: Screen) -> int:
     import function_app
     import wiring
 
-    os.environ.update(set_up.env)
-    if only_one_loopback():
-        import colibri.client
-
-        colibri.client.colibri_http_client = moving(colibri.client.colibri_http_client)
-    wiring.factory = partial(wiring.engine, clock=set_up.clock)
+    point_the_app_at(set_up)
     lines, counts, peak = TickLog(), Counter[str](), 1
     log = logging.getLogger("jvb_autoscaler")
     log.addHandler(lines)

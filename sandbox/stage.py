@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +20,7 @@ import orjson
 
 from sandbox.azurite import azurite
 from sandbox.inprocess import scale_set_id
-from sandbox.loopback import only_one_loopback
+from sandbox.loopback import moving, only_one_loopback
 
 SHARD = "main"
 MAX_BRIDGES = 15
@@ -63,6 +64,18 @@ class Stage:
     async def _get(self, path: str) -> Any:
         answer = await self.http.get(self.control_url + path)
         return orjson.loads(answer.content)
+
+
+def point_the_app_at(set_up: Stage) -> None:
+    """Make this process's app talk to the sandbox: its settings, and the world's clock."""
+    import wiring
+
+    os.environ.update(set_up.env)
+    if only_one_loopback():
+        import colibri.client
+
+        colibri.client.colibri_http_client = moving(colibri.client.colibri_http_client)
+    wiring.factory = partial(wiring.engine, clock=set_up.clock)
 
 
 @asynccontextmanager

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from scaler.decision import Reason
+from scaler.doctor import examine
 from scaler.errors import Refused, TryNextTick
-from scaler.explain import SENTENCES, bridge_in_words, command_record, iso
+from scaler.explain import SENTENCES, bridge_in_words, command_record, iso, refusal_in_words
 from scaler.model import BridgeMemory, Command, Night, Phase, ShardMemory
 from scaler.ports import ShardRows
 from scaler.selection import is_our_drain_row
@@ -144,6 +145,8 @@ def _bridge_row(memory: BridgeMemory) -> dict[str, Any]:
         "process_started": iso(memory.process_started_at),
         "pressure": None if memory.pressure is None else round(memory.pressure, 3),
         "polls": memory.polls,
+        "why": SENTENCES[Reason(memory.refusal)] if memory.refusal else None,
+        "why_since": iso(memory.refusal_since),
         "in_words": bridge_in_words(memory),
     }
 
@@ -166,9 +169,7 @@ async def explain(engine: Engine, shard: str | None, bridge: str | None) -> dict
 
     Raises `KeyError` with the name of a shard or bridge that is not known.
     """
-    names = [shard] if shard else list(engine.shards)
-    if shard and shard not in engine.shards:
-        raise KeyError(f"no shard {shard!r}; there are: {', '.join(engine.shards)}")
+    names = _named(engine, shard)
     explained = [await _explain_shard(engine, name, bridge) for name in names]
     if bridge and not any(each["bridges"] for each in explained):
         raise KeyError(f"no bridge {bridge!r} in {', '.join(names)}")
@@ -198,9 +199,7 @@ async def _explain_shard(engine: Engine, name: str, bridge: str | None) -> dict[
 
 async def plan(engine: Engine, shard: str | None) -> dict[str, Any]:
     """One dry tick of one or every shard: what would be done now. Raises `KeyError` as `explain`."""
-    if shard and shard not in engine.shards:
-        raise KeyError(f"no shard {shard!r}; there are: {', '.join(engine.shards)}")
-    reports = await asyncio.gather(*(engine.plan(name) for name in ([shard] if shard else engine.shards)))
+    reports = await asyncio.gather(*(engine.plan(name) for name in _named(engine, shard)))
     return {
         "at": iso(engine.clock.now()),
         "shards": [
@@ -208,3 +207,53 @@ async def plan(engine: Engine, shard: str | None) -> dict[str, Any]:
             for r in reports
         ],
     }
+
+
+async def doctor(engine: Engine, shard: str | None) -> dict[str, Any]:
+    """Look at every bridge now, and name the first broken link of each. Raises `KeyError` as `explain`."""
+    names = _named(engine, shard)
+    shards = await asyncio.gather(*(_examined(engine, name) for name in names))
+    return {"at": iso(engine.clock.now()), "shards": list(shards)}
+
+
+async def _examined(engine: Engine, name: str) -> dict[str, Any]:
+    try:
+        decision, snapshot = await engine.look(name)
+    except (TryNextTick, Refused) as error:
+        return {"shard": name, "error": f"the tables do not answer: {error}", "bridges": []}
+    if snapshot is None:
+        return {"shard": name, "error": decision.refusals[0].detail, "bridges": []}
+    stop = next((r for r in decision.refusals if r.reason in _STOPS), None)
+    return {
+        "shard": name,
+        "error": refusal_in_words(stop) if stop else None,
+        "bridges": [examine(bridge) for bridge in snapshot.bridges],
+    }
+
+
+_STOPS = (Reason.OTHER_OWNER, Reason.CONFIGURATION_INCOMPLETE)
+
+
+async def events(engine: Engine, shard: str | None, since: datetime | None, limit: int) -> dict[str, Any]:
+    """
+    What happened after `since`, of today and yesterday, oldest first; at most the newest `limit`.
+
+    `next_since` asks for what comes after these. Raises `KeyError` as `explain`.
+    """
+    now, names = engine.clock.now(), _named(engine, shard)
+    found = await asyncio.gather(*(engine.store.events(name, now, limit) for name in names))
+    after = iso(since) or ""
+    rows = [
+        {"shard": name, **row}
+        for name, rows in zip(names, found, strict=True)
+        for row in reversed(rows)
+        if str(row.get("at", "")) > after
+    ]
+    rows = sorted(rows, key=lambda row: row["at"])[-limit:]
+    return {"at": iso(now), "events": rows, "next_since": rows[-1]["at"] if rows else iso(since)}
+
+
+def _named(engine: Engine, shard: str | None) -> list[str]:
+    if shard and shard not in engine.shards:
+        raise KeyError(f"no shard {shard!r}; there are: {', '.join(engine.shards)}")
+    return [shard] if shard else list(engine.shards)

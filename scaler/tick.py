@@ -20,7 +20,7 @@ from scaler.canary import goes_first
 from scaler.decide import decide, hold, left_drained
 from scaler.decision import Action, Decision, Event, EventKind, Reason
 from scaler.errors import LeaseHeld, Refused, StateChanged, TryNextTick
-from scaler.explain import Outcome, action_in_words, record, sentence
+from scaler.explain import Outcome, action_in_words, iso, record, sentence
 from scaler.ledger import Ledger
 from scaler.model import BridgeMemory, ShardMemory, Snapshot
 from scaler.observe import Ears, follow_operations, listen, look_at_images
@@ -84,6 +84,13 @@ class _Judged:
     policy: ScalingPolicy
     gone: tuple[BridgeMemory, ...] = ()
     events: tuple[Event, ...] = ()
+
+
+def _a_moment_earlier(memory: BridgeMemory) -> BridgeMemory:
+    """Let a report that was read seconds ago pass for a new one: the bridge has had no time for another."""
+    if memory.stats_timestamp is None:
+        return memory
+    return replace(memory, stats_timestamp=memory.stats_timestamp - timedelta(seconds=1))
 
 
 class Engine:
@@ -185,13 +192,32 @@ class Engine:
 
     async def plan(self, name: str) -> Report:
         """One dry tick: hear, reflect, decide; nothing is written or called."""
-        now, shard = self.clock.now(), self.shards[name]
+        now = self.clock.now()
         try:
-            judged = await self._judge(shard, await self.store.load(name), now, epoch=0)
+            judged = await self._look(name, now)
         except (TryNextTick, Refused) as error:
             return Report(name, now, "failed", f"the tables did not answer as needed: {error}")
         row = record(judged.decision, (), judged.snapshot, dry_run=True)
         return Report(name, now, "done", row["sentence"], row)
+
+    async def look(self, name: str) -> tuple[Decision, Snapshot | None]:
+        """
+        Hear and decide as a tick would, and keep nothing; None where ARM does not answer completely.
+
+        Raises `TryNextTick` or `Refused` where the tables do not answer.
+        """
+        judged = await self._look(name, self.clock.now())
+        return judged.decision, judged.snapshot
+
+    async def _look(self, name: str, now: datetime) -> _Judged:
+        rows = await self.store.load(name)
+        last = rows.state.value.last_tick_at if rows.state else None
+        if last is not None and now - last < ALERT_PACE:
+            rows = replace(
+                rows,
+                bridges={k: replace(r, value=_a_moment_earlier(r.value)) for k, r in rows.bridges.items()},
+            )
+        return await self._judge(self.shards[name], rows, now, epoch=0)
 
     async def _judge(
         self, shard: Shard, rows: ShardRows, now: datetime, epoch: int, *, nightly: bool = False
@@ -289,6 +315,7 @@ class Engine:
         if events:
             rows = [
                 {
+                    "at": iso(decision.at),
                     "kind": str(e.kind),
                     "subject": e.subject,
                     "text": e.text,

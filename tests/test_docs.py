@@ -7,9 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import settings
+from cli.app import cli
+from cli.client import Exit
 from scaler.decision import Reason
 from scaler.explain import SENTENCES
 from scaler.lifecycle import TABLE
@@ -125,6 +128,28 @@ def test_links_lead_somewhere():
     assert broken == []
 
 
+# --- docs/cli.md ----------------------------------------------------------------------------
+
+
+def commands(command: click.Command, path: str = "") -> list[str]:
+    """Every command of the command line, with the words that lead to it."""
+    if isinstance(command, click.Group):
+        return [each for name, sub in command.commands.items() for each in commands(sub, f"{path} {name}")]
+    return [path.strip()]
+
+
+def test_every_command_of_the_command_line_is_documented():
+    """docs/cli.md has a row for each command, and none for one that there is not."""
+    rows = re.findall(r"^\| `([a-z ]+?)(?: [A-Z0-9[][^`]*)?` \|", text_of("docs/cli.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(commands(cli))
+
+
+def test_every_exit_code_is_documented():
+    """docs/cli.md says what each one means to a script."""
+    rows = re.findall(r"^\| (\d) \|", section("docs/cli.md", "Exit codes"), re.MULTILINE)
+    assert [int(row) for row in rows] == [int(code) for code in Exit]
+
+
 # --- docs/architecture.md -------------------------------------------------------------------
 
 
@@ -132,7 +157,7 @@ def test_every_room_is_on_the_map():
     """docs/architecture.md names each package and each module of the engine."""
     text = section("docs/architecture.md", "Rooms")
     modules = [path.name for path in (ROOT / "scaler").glob("*.py") if path.name != "__init__.py"]
-    packages = [f"{name}/" for name in ("scaler", "colibri", "compute", "state", "sandbox", "tests")]
+    packages = [f"{name}/" for name in ("scaler", "colibri", "compute", "state", "cli", "sandbox", "tests")]
     assert [name for name in (*packages, *modules) if f"`{name}`" not in text] == []
 
 

@@ -74,3 +74,34 @@ async def test_a_held_lease_leaves_the_command_to_the_next_tick(it: Installation
     await it.store.release(lease, it.world.now)
     await timer(it)
     assert (await it.state()).paused
+
+
+async def get(name: str, **params: str) -> tuple[int, dict[str, Any]]:
+    """GET a function's answer."""
+    request = func.HttpRequest(method="GET", url=f"/api/{name}", params=params, body=b"")
+    answer = await getattr(function_app, name)(request)
+    return answer.status_code, orjson.loads(answer.get_body())
+
+
+async def test_the_doctor_and_the_plan_right_after_a_tick_find_healthy_bridges(it: Installation):
+    """A report of the same second is not taken for one that stands still."""
+    await timer(it)
+    status, body = await get("doctor")
+    assert status == 200
+    assert [bridge["first_broken"] for bridge in body["shards"][0]["bridges"]] == [None, None]
+    assert (await get("plan"))[1]["shards"][0]["decision"]["totals"]["healthy"] == 2
+    assert (await get("doctor", shard="x"))[0] == 404
+
+
+async def test_events_are_read_from_a_moment_on(it: Installation):
+    """The route takes an ISO time, also with its plus sign lost on the way; anything else is 400."""
+    await timer(it, 2)
+    status, body = await get("events")
+    assert status == 200
+    assert body["events"]
+    assert (await get("events", since=body["next_since"]))[1]["events"] == []
+    assert (await get("events", since="2026-11-18T00:00:00 00:00", limit="1"))[0] == 200
+    for bad in ({"since": "yesterday"}, {"since": "2026-11-18T00:00:00"}, {"limit": "0"}, {"limit": "x"}):
+        status, body = await get("events", **bad)
+        assert status == 400
+        assert "since: an ISO time" in body["error"]
