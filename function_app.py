@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import azure.functions as func
 
+import page
 import wiring
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -64,6 +65,13 @@ async def commands(req: func.HttpRequest) -> func.HttpResponse:
     """An operator's command: written down with who and why, and taken up by a tick at once."""
     who = req.headers.get("x-ms-client-principal-name")
     return _response(await (await wiring.application()).command(req.get_body(), who))
+
+
+@app.route(route="dashboard", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def dashboard(req: func.HttpRequest) -> func.HttpResponse:
+    """The status page. It holds no data: its script asks for them, with the reader's key."""
+    shown = page.dashboard()
+    return func.HttpResponse(shown.html, mimetype="text/html", headers=dict(shown.headers))
 
 
 def _response(answer: wiring.Answer) -> func.HttpResponse:

@@ -173,8 +173,11 @@ def explained(console: Console, answer: Json) -> None:
             console.print(
                 _text(f"  not done: {name}{no['meaning']} ({no['detail']}), since {no['since']}", "yellow")
             )
+            console.print(_text(f"    {no['way_out']}", "dim"))
         for bridge in shard["bridges"]:
             console.print(_text(f"  {bridge['name']}"), _text(bridge["why"]))
+            if bridge["way_out"]:
+                console.print(_text(f"    {bridge['way_out']}", "dim"))
 
 
 def planned(console: Console, answer: Json) -> None:

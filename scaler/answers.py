@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from scaler.advice import WAY_OUT
 from scaler.decision import Reason
 from scaler.doctor import examine
 from scaler.errors import Refused, TryNextTick
@@ -185,15 +186,49 @@ async def _explain_shard(engine: Engine, name: str, bridge: str | None) -> dict[
         "decided_at": record.get("at"),
         "sentence": record.get("sentence", "no tick has run yet"),
         "votes": record.get("votes", []),
-        "not_done": [
-            {**refusal, "meaning": SENTENCES[Reason(refusal["reason"])]}
-            for refusal in record.get("refusals", [])
-        ],
+        "not_done": [each for each in _not_done(record) if bridge is None or bridge in _whom(each)],
         "bridges": [
-            {"name": m.name, "vm_id": m.vm_id, "why": bridge_in_words(m)}
+            {"name": m.name, "vm_id": m.vm_id, "why": bridge_in_words(m), **_why(m)}
             for m in _by_age(rows)
             if m.phase is not Phase.GONE and (bridge is None or bridge in (m.name, m.vm_id))
         ],
+    }
+
+
+def _not_done(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every refusal of a decision, and every step of it that failed: what it means and what ends it."""
+    names = {each["vm_id"]: each["name"] for each in record.get("bridges", ())}
+    failed = [
+        {
+            "reason": action["refused"],
+            "detail": action.get("detail", ""),
+            **({"vm_id": vm_id, "name": names.get(vm_id)} if (vm_id := action.get("vm_id")) else {}),
+            "since": record.get("at"),
+        }
+        for action in record.get("actions", ())
+        if "refused" in action
+    ]
+    return [
+        {
+            **refusal,
+            "meaning": SENTENCES[Reason(refusal["reason"])],
+            "way_out": WAY_OUT[Reason(refusal["reason"])],
+        }
+        for refusal in (*record.get("refusals", ()), *failed)
+    ]
+
+
+def _whom(refusal: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    return refusal.get("name"), refusal.get("vm_id")
+
+
+def _why(memory: BridgeMemory) -> dict[str, Any]:
+    """Why a bridge stays, from its row alone; null where nothing stands in its way."""
+    reason = Reason(memory.refusal) if memory.refusal else None
+    return {
+        "reason": memory.refusal,
+        "since": iso(memory.refusal_since),
+        "way_out": WAY_OUT[reason] if reason else None,
     }
 
 

@@ -91,7 +91,11 @@ def routes() -> dict[str, str]:
         if isinstance(node, ast.AsyncFunctionDef) and node.decorator_list:
             call = node.decorator_list[0]
             assert isinstance(call, ast.Call)
-            options = {each.arg: ast.literal_eval(each.value) for each in call.keywords if each.arg}
+            options = {
+                each.arg: ast.literal_eval(each.value)
+                for each in call.keywords
+                if each.arg and each.arg != "auth_level"
+            }
             route = options.get("route")
             timer = f"timer, {_SCHEDULES.get(options.get('schedule', ''))}"
             found[node.name] = f"{options['methods'][0]} /api/{route}" if route else timer

@@ -15,7 +15,7 @@ import pytest
 from state.rows import BRIDGES, COMMANDS, INTENTS, LEASES, STATES, RowFormat
 
 ROOT = Path(__file__).parent.parent
-DEPLOYED_PACKAGES = ("scaler", "colibri", "compute", "state")
+DEPLOYED_PACKAGES = ("scaler", "colibri", "compute", "state", "page")
 TOP_FILES = ("function_app", "wiring", "settings")
 """Highest first: each may import what stands after it, and the packages."""
 
