@@ -101,6 +101,13 @@
     return element;
   }
 
+  // Sentences name settings and commands in backquotes.
+  function prose(text) {
+    return String(text)
+      .split("`")
+      .map((part, number) => (number % 2 ? make("code", part) : document.createTextNode(part)));
+  }
+
   const plain = (name) => String(name).replaceAll("_", " ");
 
   // --- showing --------------------------------------------------------------------------------
@@ -176,7 +183,7 @@
   function badges(shard, status) {
     const found = [];
     if (status.dry_run) found.push("dry run: nothing is changed");
-    if (shard.paused) found.push(`paused: ${shard.pause_reason || "no reason given"}`);
+    if (shard.paused) found.push(shard.pause_reason || "paused, without a reason");
     const minutes = (Date.parse(status.at) - Date.parse(shard.last_tick_at)) / 60000;
     if (!shard.last_tick_at) found.push("no tick has run yet");
     else if (minutes > STALE_MINUTES) found.push(`no tick for ${ago(shard.last_tick_at, status.at)}: is the app running?`);
@@ -232,16 +239,25 @@
     filterRows(article, shard.shard);
   }
 
+  const STAGES = {
+    booting: "it boots, and takes calls when it has joined",
+    fenced: "it was told to shut down, and ends when its calls do",
+    deleting: "Azure deletes the machine",
+    failed: "it never became a bridge",
+  };
+
   function bridgeRow(bridge, now) {
     const row = make("tr");
     const name = make("th", bridge.name);
     name.scope = "row";
+    name.title = bridge.name;
     const phase = make("td");
     phase.append(make("span", bridge.phase, `phase ${bridge.phase}`));
     if (bridge.purpose) phase.append(` ${plain(bridge.purpose)}`);
     const load = bridge.pressure === null ? "unknown" : `${Math.round(bridge.pressure * 100)} %`;
-    const why = make("td", bridge.why || "nothing stands in its way", "why");
-    if (bridge.why_since) why.append(make("span", ` for ${ago(bridge.why_since, now)}`, "quiet"));
+    const why = make("td", "", "why");
+    why.append(...prose(bridge.why || STAGES[bridge.phase] || "nothing stands in its way"));
+    if (bridge.why && bridge.why_since) why.append(make("span", ` for ${ago(bridge.why_since, now)}`, "quiet"));
     row.append(name, phase, make("td", ago(bridge.created, now), "up"), make("td", load, "load"), why);
     return row;
   }
@@ -278,8 +294,12 @@
       ...refusals.map((each) => {
         const item = make("li");
         if (each.name) item.append(make("strong", `${each.name}: `));
-        item.append(each.meaning, make("span", ` (${each.detail}) since `, "quiet"), clock(each.since));
-        if (each.way_out) item.append(make("div", each.way_out, "quiet"));
+        item.append(...prose(each.meaning), make("span", ` (${each.detail}) since `, "quiet"), clock(each.since));
+        if (each.way_out) {
+          const way = make("div", "", "quiet");
+          way.append(...prose(each.way_out));
+          item.append(way);
+        }
         return item;
       }),
     );
@@ -288,7 +308,9 @@
 
   function eventItem(event) {
     const item = make("li");
-    item.append(clock(event.at), " ", make("strong", plain(event.kind)), ` ${event.subject}: ${event.text}`);
+    // A text begins with the name of its reason: the reader gets words.
+    const text = event.text.replace(/^[a-z_]+(?=:| is over)/, plain);
+    item.append(clock(event.at), " ", make("strong", plain(event.kind)), ` ${event.subject}: ${text}`);
     return item;
   }
 
@@ -320,8 +342,9 @@
       return charts.replaceChildren();
     }
     words.textContent = `${rows.length} ${hours > 24 ? "quarters of an hour" : "minutes"} recorded in the last ${hours > 24 ? "7 days" : "24 hours"}.`;
-    charts.replaceChildren();
-    for (const chart of CHARTS) drawChart(charts, chart, rows);
+    const figures = CHARTS.map((chart) => captioned(chart, rows));
+    charts.replaceChildren(...figures); // all of them before the first is drawn: each takes its own width
+    CHARTS.forEach((chart, number) => drawChart(figures[number], chart, rows, hours));
   }
 
   async function usageOf(shard, hours) {
@@ -349,7 +372,7 @@
       .map(([at, group]) => ({ at, ...Object.fromEntries(names.map((name) => [name, mean(group, name)])) }));
   }
 
-  function drawChart(place, chart, rows) {
+  function captioned(chart, rows) {
     const figure = make("figure");
     const caption = make("figcaption", chart.title);
     chart.series.forEach(([name, label], number) => {
@@ -361,7 +384,10 @@
       caption.append(sign, make("span", `${label}: at most ${round(most)}, on average ${round(mean)}`, "words"));
     });
     figure.append(caption);
-    place.append(figure);
+    return figure;
+  }
+
+  function drawChart(figure, chart, rows, hours) {
     const colours = getComputedStyle(document.documentElement);
     const colour = (name) => colours.getPropertyValue(name).trim();
     const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
@@ -370,13 +396,11 @@
       height: 170,
       legend: { show: false },
       cursor: { show: false },
-      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { y: { range: (_plot, _low, high) => [0, Math.max(1, high * 1.1)] } },
-      axes: [{ ...axis, space: 60 }, { ...axis, size: 44 }],
+      axes: [{ ...axis, space: 70, values: (_plot, splits) => splits.map((at) => label(at, hours)) }, { ...axis, size: 44 }],
       series: [
         {},
-        ...chart.series.map(([, label], number) => ({
-          label,
+        ...chart.series.map((_series, number) => ({
           stroke: colour(number ? "--warn" : "--accent"),
           width: 2,
           dash: number ? [6, 4] : undefined,
@@ -388,6 +412,11 @@
     const data = [rows.map((row) => row.at), ...chart.series.map(([name]) => rows.map((row) => row[name]))];
     const plot = new uPlot(options, data, figure);
     plot.root.setAttribute("aria-hidden", "true"); // its caption says the figures
+  }
+
+  function label(at, hours) {
+    const iso = new Date(at * 1000).toISOString();
+    return hours > 24 ? iso.slice(5, 10) : iso.slice(11, 16);
   }
 
   const round = (value) => (value >= 10 ? Math.round(value) : Math.round(value * 10) / 10);

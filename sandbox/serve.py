@@ -54,10 +54,11 @@ async def _live(set_up: Stage, until: datetime | None, seconds_a_minute: float) 
 
     while until is None or set_up.clock.now() < until:
         begun = asyncio.get_running_loop().time()
-        await set_up.advance(set_up.clock.now() + timedelta(minutes=1))
-        timer = timers.TimerRequest(past_due=False)
-        if set_up.clock.now().minute % 15 == 0:
+        now, timer = set_up.clock.now(), timers.TimerRequest(past_due=False)
+        if now.minute % 15 == 0:
+            await set_up.advance(now + timedelta(seconds=30))
             await function_app.nightly_recycle(timer)
+        await set_up.advance(now + timedelta(minutes=1))
         await function_app.tick(timer)
         spent = asyncio.get_running_loop().time() - begun
         await asyncio.sleep(max(0.0, seconds_a_minute - spent))
