@@ -30,8 +30,8 @@ async def alert(req: func.HttpRequest) -> func.HttpResponse:
 
 @app.route(route="status", methods=["GET"])
 async def status(req: func.HttpRequest) -> func.HttpResponse:
-    """Every shard as its last tick left it."""
-    return _response(await (await wiring.application()).status())
+    """Every shard as its last tick left it; `?format=csv`: its bridges."""
+    return _response(await (await wiring.application()).status(req.params.get("format")))
 
 
 @app.route(route="explain", methods=["GET"])
@@ -75,4 +75,4 @@ async def dashboard(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _response(answer: wiring.Answer) -> func.HttpResponse:
-    return func.HttpResponse(answer.body, status_code=answer.status, mimetype="application/json")
+    return func.HttpResponse(answer.body, status_code=answer.status, mimetype=answer.mimetype)

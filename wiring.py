@@ -35,10 +35,11 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer with a JSON body."""
+    """An HTTP answer."""
 
     status: int
     body: bytes
+    mimetype: str = "application/json"
 
 
 def _json(status: int, value: Any) -> Answer:
@@ -76,8 +77,8 @@ class Application(Protocol):
         """One tick of the shard that an alert names."""
         ...
 
-    async def status(self) -> Answer:
-        """Every shard as its last tick left it."""
+    async def status(self, form: str | None = None) -> Answer:
+        """Every shard as its last tick left it; `csv`: its bridges."""
         ...
 
     async def explain(self, shard: str | None, bridge: str | None) -> Answer:
@@ -155,9 +156,20 @@ class Running:
         reports = await asyncio.gather(*(self.engine.tick(name, pace=ALERT_PACE) for name in names))
         return {"shards": [{"shard": r.shard, "result": r.result, "sentence": r.sentence} for r in reports]}
 
-    async def status(self) -> Answer:
-        """Every shard as its last tick left it."""
+    async def status(self, form: str | None = None) -> Answer:
+        """Every shard as its last tick left it; `csv`: its bridges."""
+        if form not in (None, "json", "csv"):
+            return _json(400, {"error": f"format: is {form!r}, allowed: json or csv"})
+        if form == "csv":
+            return await self._sheet(lambda: answers.status_sheet(self.engine))
         return await self._answered(200, lambda: answers.status(self.engine))
+
+    async def _sheet(self, question: Callable[[], Awaitable[str]]) -> Answer:
+        try:
+            await self._tables()
+            return Answer(200, (await question()).encode(), "text/csv")
+        except (TryNextTick, Refused) as error:
+            return _json(503, {"error": f"the tables do not answer: {error}"})
 
     async def explain(self, shard: str | None, bridge: str | None) -> Answer:
         """Why it is as it is."""
@@ -233,7 +245,7 @@ class Misconfigured:
         """503 with the faults."""
         return self._unavailable()
 
-    async def status(self) -> Answer:
+    async def status(self, form: str | None = None) -> Answer:
         """The faults."""
         return _json(200, answers.status_of_invalid(self._faults, self._clock.now()))
 

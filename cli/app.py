@@ -52,6 +52,7 @@ class Session:
     url: str | None
     key: str | None
     command_key: str | None
+    token: str | None = None
     as_json: bool = False
     transport: httpx.BaseTransport | None = None
 
@@ -65,7 +66,7 @@ class Session:
         if not self.url:
             hint = "export JVB_AUTOSCALER_URL=https://<app>.azurewebsites.net; `make serve` has one to try"
             raise Failed(Exit.USAGE, "which app? no URL is given", hint)
-        app = App(self.url, self.key, self.command_key, self.transport)
+        app = App(self.url, self.key, self.command_key, self.token, self.transport)
         click.get_current_context().call_on_close(app.close)
         return app
 
@@ -140,21 +141,26 @@ def orders(command: F) -> F:
 @click.option(
     "--command-key", envvar="JVB_AUTOSCALER_COMMAND_KEY", help="Key of `commands`, where it is another."
 )
+@click.option("--token", envvar="JVB_AUTOSCALER_TOKEN", help="Bearer token, where the app's sign-in is on.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 @click.pass_context
-def cli(ctx: click.Context, url: str | None, key: str | None, command_key: str | None, as_json: bool) -> None:
+def cli(ctx: click.Context, /, **given: Any) -> None:
     """See `HELP`."""
     transport = ctx.obj if isinstance(ctx.obj, httpx.BaseTransport) else None
-    ctx.obj = Session(url, key, command_key, as_json, transport)
+    ctx.obj = Session(**given, transport=transport)
 
 
 # --- asking ---------------------------------------------------------------------------------
 
 
 @cli.command()
+@click.option("--csv", is_flag=True, help="The bridges as CSV (RFC 4180), for a spreadsheet.")
 @asks
-def status(session: Session) -> None:
+def status(session: Session, csv: bool) -> None:
     """Every shard as its last tick left it: bridges, why they stay, alerts, open commands."""
+    if csv:
+        click.echo(session.app().text("status", format="csv"), nl=False)
+        return
     answer = session.app().get("status")
     session.tell(answer, _status)
     if not answer["configuration"]["valid"]:

@@ -52,12 +52,20 @@ class App:
         url: str,
         key: str | None,
         command_key: str | None,
+        token: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`url`: with or without `/api`; `command_key`: None where one key opens everything."""
+        """
+        `url`: with or without `/api`; `command_key`: None where one key opens everything.
+
+        `token`: what the app's own sign-in takes besides, where it is on.
+        """
         self.url = url.rstrip("/").removesuffix("/api")
         self._key, self._command_key = key, command_key or key
-        self._http = httpx.Client(timeout=TIMEOUT_S, transport=transport, follow_redirects=False)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(
+            timeout=TIMEOUT_S, transport=transport, headers=headers, follow_redirects=False
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -127,7 +135,7 @@ def _failure(answer: httpx.Response, url: str, name: str) -> Failed:
             hint = "is the URL right, and is the app of this version?"
             return Failed(Exit.UNREACHABLE, f"{url} does not exist (404)", hint)
         case status if 300 <= status < 400:
-            hint = "it wants a sign-in in a browser: let keys in, or use the app's own URL"
+            hint = "its sign-in is on: give a token in JVB_AUTOSCALER_TOKEN, see docs/dashboard.md"
             return Failed(Exit.NOT_PERMITTED, f"{url} leads elsewhere ({status})", hint)
         case status if 400 <= status < 500:
             return Failed(Exit.REFUSED, said or f"{url} refuses it ({status})")

@@ -15,6 +15,7 @@ from scaler.explain import SENTENCES, bridge_in_words, command_record, iso, refu
 from scaler.model import BridgeMemory, Command, Night, Phase, ShardMemory
 from scaler.ports import ShardRows
 from scaler.selection import is_our_drain_row
+from scaler.sheet import csv_text
 from scaler.tick import Engine
 
 EVENTS_SHOWN = 20
@@ -31,6 +32,30 @@ async def status(engine: Engine) -> dict[str, Any]:
         "configuration": {"valid": True, "faults": []},
         "shards": list(shards),
     }
+
+
+BRIDGE_COLUMNS = (
+    "shard",
+    "name",
+    "vm_id",
+    "address",
+    "phase",
+    "purpose",
+    "created",
+    "image",
+    "process_started",
+    "pressure",
+    "polls",
+    "why",
+    "why_since",
+)
+
+
+async def status_sheet(engine: Engine) -> str:
+    """Every bridge of every shard as a line of CSV."""
+    told = await status(engine)
+    rows = [{"shard": shard["shard"], **row} for shard in told["shards"] for row in shard.get("bridges", ())]
+    return csv_text(BRIDGE_COLUMNS, rows)
 
 
 def status_of_invalid(faults: Sequence[str], at: datetime) -> dict[str, Any]:

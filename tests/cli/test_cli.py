@@ -29,6 +29,13 @@ async def test_status_is_a_table_for_people_and_json_for_programs(terminal: Term
     assert json.loads((await terminal.run("--json", "status")).out)["configuration"]["valid"]
 
 
+async def test_the_bridges_as_csv(terminal: Terminal):
+    """A header and a line a bridge, as a spreadsheet reads it."""
+    lines = (await terminal.run("status", "--csv")).out.splitlines()
+    assert lines[0].startswith("shard,name,vm_id,")
+    assert sorted(line.split(",")[1] for line in lines[1:]) == sorted(terminal.it.names())
+
+
 async def test_explain_says_why_of_all_or_of_one(terminal: Terminal):
     """By name; a bridge that there is not is refused with the names of the shards."""
     older, younger = terminal.it.names()
@@ -241,7 +248,7 @@ def test_an_app_that_is_not_there_is_told_as_such(words: tuple[str, ...]):
     ("answer", "code", "says"),
     [
         (httpx.Response(403), Exit.NOT_PERMITTED, "forbids it (403)"),
-        (httpx.Response(302, headers={"location": "/login"}), Exit.NOT_PERMITTED, "sign-in in a browser"),
+        (httpx.Response(302, headers={"location": "/login"}), Exit.NOT_PERMITTED, "its sign-in is on"),
         (httpx.Response(404), Exit.UNREACHABLE, "does not exist (404)"),
         (httpx.Response(404, json={"error": "no shard 'x'"}), Exit.REFUSED, "no shard 'x'"),
         (httpx.Response(400, json=["x"]), Exit.REFUSED, "refuses it (400)"),
@@ -294,6 +301,19 @@ def test_options_may_stand_last():
     ran = run("status", "--url", "http://there/api/", "--key", "k2", transport=httpx.MockTransport(answer))
     assert ran.exit_code == Exit.OK
     assert (str(seen[0].url), seen[0].headers["x-functions-key"]) == ("http://there/api/status", "k2")
+    assert "authorization" not in seen[0].headers
+
+
+def test_a_token_of_the_sign_in_is_sent_besides_the_key():
+    """Where Easy Auth is on, both are wanted."""
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"configuration": {"valid": True}, "shards": []})
+
+    run("status", transport=httpx.MockTransport(answer), JVB_AUTOSCALER_TOKEN="t")
+    assert (seen[0].headers["authorization"], seen[0].headers["x-functions-key"]) == ("Bearer t", "k")
 
 
 def _all(command: click.Command, path: str = "") -> list[tuple[str, click.Command]]:

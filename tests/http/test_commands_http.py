@@ -93,6 +93,17 @@ async def test_the_doctor_and_the_plan_right_after_a_tick_find_healthy_bridges(i
     assert (await get("doctor", shard="x"))[0] == 404
 
 
+async def test_status_is_csv_too(it: Installation):
+    """Its bridges; another format is a fault that names those there are."""
+    await timer(it)
+    request = func.HttpRequest(method="GET", url="/api/status", params={"format": "csv"}, body=b"")
+    answer = await function_app.status(request)
+    assert (answer.status_code, answer.mimetype) == (200, "text/csv")
+    assert len(answer.get_body().split(b"\r\n")) == 4
+    status, body = await get("status", format="xml")
+    assert (status, body["error"]) == (400, "format: is 'xml', allowed: json or csv")
+
+
 async def test_events_are_read_from_a_moment_on(it: Installation):
     """The route takes an ISO time, also with its plus sign lost on the way; anything else is 400."""
     await timer(it, 2)
