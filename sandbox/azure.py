@@ -225,6 +225,8 @@ class Azure:
         config = self._bridge_config(vm.scale_set)
         vm.bridge = SimBridge(vm.name, config, vm.meter, self._agenda, jicofo, rng)
         vm.bridge.on_join = lambda: self._note_join(vm)
+        if vm.scale_set.image_fault is not None:
+            vm.scale_set.image_fault(vm.bridge)
         return vm.bridge
 
     def _note_join(self, vm: SimVm) -> None:

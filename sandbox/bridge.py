@@ -78,6 +78,10 @@ class SimBridge:
         if joins_after_s is None:
             joins_after_s = self._rng.uniform(*self.config.join_seconds)
         self._agenda.after(joins_after_s, self._join, self.process)
+        if self.faults.sick_from_start is not None:
+            self.fail_health(self.faults.sick_from_start)
+        if self.faults.crashes_after_s is not None:
+            self._agenda.after(self.faults.crashes_after_s, self._crash_again, self.process)
 
     def run_since(self, started_s: float) -> None:
         """Stand as a bridge that started long ago and accepts."""
@@ -123,12 +127,16 @@ class SimBridge:
         self.stop(CutReason.RESTARTED)
         self._agenda.after(seconds, self._start_again, self.process)
 
+    def _crash_again(self, process: int) -> None:
+        if process == self.process:
+            self.crash(back_after_s=RESTART_S)
+
     def _start_again(self, process: int) -> None:
         if process == self.process and not self.listening:
             self.start()
 
     def _join(self, process: int) -> None:
-        if process == self.process and not self.muc_joined:
+        if process == self.process and not self.muc_joined and not self.faults.never_joins:
             self.muc_joined = True
             self._jicofo.bridge_joined(self)
             self.on_join()

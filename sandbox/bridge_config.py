@@ -47,6 +47,8 @@ class BridgeFaults:
 
     statuses: dict[str, int] = field(default_factory=dict)
     """HTTP status that an endpoint answers instead: health, stats, drain, shutdown, metrics, version."""
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    """Body that an endpoint answers instead, with status 200: stats, drain, metrics."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Values that replace those of the statistics; `MISSING` removes the key."""
     no_media: bool = False
@@ -56,6 +58,12 @@ class BridgeFaults:
     clock_skew_s: float = 0.0
     frozen_at: datetime | None = None
     """The statistics stand still at this moment."""
+    never_joins: bool = False
+    """Its processes never get into the MUC."""
+    sick_from_start: str | None = None
+    """What its health says from the first check of every process on."""
+    crashes_after_s: float | None = None
+    """Every process lives so long, and the service manager starts another."""
 
 
 class Conductor(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import exp, log
@@ -175,6 +176,8 @@ class SimScaleSet:
     """Fault: deletes are accepted and fail later with this code and message."""
     boot: BootModel | None = None
     """Fault: machines created from now on boot like this."""
+    image_fault: Callable[[SimBridge], None] | None = None
+    """Fault: bridges of machines that are made from now on are spoilt by this, for good."""
     delete_seconds: tuple[float, float] | None = None
     """Fault: deletes from now on take so long, shortest and longest."""
     operation: SimOperation | None = None

@@ -15,9 +15,6 @@ from sandbox.faults import Begin, Fault, Kind, Site, Undo, forced
 from sandbox.world import WorldError
 from scaler.model import Command, CommandKind
 
-LONGEST_CLOCK_JUMP_S = 20.0
-"""Of the function's host; bridges' clocks jump by minutes."""
-
 STRANGE: tuple[tuple[str, Any], ...] = (
     *(
         (key, value)
@@ -33,6 +30,9 @@ IDLE = {
     **dict.fromkeys(("conferences", "local_endpoints", "endpoints", "participants", "largest_conference"), 0),
     **dict.fromkeys(("bit_rate_download", "bit_rate_upload"), 0),
 }
+NOT_JSON = (b"", b"{}", b"[]", b'{"conferences": 0, "local_end', b"<html><body>Bad Gateway</body></html>")
+OLD_JVB = {"healthy": MISSING, "drain": MISSING, "version": "2.1-595"}
+"""Statistics of a JVB that cannot be drained: older than stable 7210."""
 IN_ITS_MUC = {"muc_clients_connected": 1, "mucs_joined": 1, "healthy": True}
 
 
@@ -40,15 +40,18 @@ def _nothing() -> None:
     """End what ends by itself."""
 
 
-def on_bridge(hit: Callable[[Site, SimVm, SimBridge, Fault], Undo | None]) -> Begin:
-    """Choose a machine whose bridge runs."""
+def on_bridge(hit: Callable[[Site, SimVm, SimBridge, Fault], Undo | None], *, counts: bool = True) -> Begin:
+    """Choose a machine whose bridge runs; `counts` False: the ports count what comes of it."""
 
     def begin(site: Site, fault: Fault) -> Undo | None:
         victims = site.serving()
         if not victims:
             return None
         vm = victims[fault.pick % len(victims)]
-        return None if vm.bridge is None else _counted(site, fault, hit(site, vm, vm.bridge, fault))
+        if vm.bridge is None:
+            return None
+        undo = hit(site, vm, vm.bridge, fault)
+        return _counted(site, fault, undo) if counts else undo
 
     return begin
 
@@ -78,9 +81,7 @@ def marking(kind: str) -> Begin:
         victims = site.serving()
         if not victims:
             return None
-        name = victims[fault.pick % len(victims)].name
-        site.marked.setdefault(kind, set()).add(name)
-        return partial(site.marked[kind].discard, name)
+        return site.mark(kind, victims[fault.pick % len(victims)].name)
 
     return begin
 
@@ -127,9 +128,15 @@ def _lying_healthy(_site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) ->
     return undo
 
 
-def _ignores_drain(_site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) -> Undo:
+def _ignores_drain(site: Site, vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
     bridge.faults.ignores_drain = True
-    return partial(setattr, bridge.faults, "ignores_drain", False)
+    unmark = site.mark(fault.kind, vm.name)
+
+    def undo() -> None:
+        bridge.faults.ignores_drain = False
+        unmark()
+
+    return undo
 
 
 def _drain_lost(site: Site, fault: Fault) -> Undo | None:
@@ -147,6 +154,16 @@ def _drain_lost(site: Site, fault: Fault) -> Undo | None:
 def _strange(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
     key, value = STRANGE[fault.pick % len(STRANGE)]
     return _says(bridge, {key: value})
+
+
+def _not_json(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
+    endpoint = ("stats", "stats", "drain", "metrics")[fault.pick % 4]
+    bridge.faults.bodies[endpoint] = NOT_JSON[fault.pick // 4 % len(NOT_JSON)]
+    return partial(_forget_body, bridge, endpoint)
+
+
+def _forget_body(bridge: SimBridge, endpoint: str) -> None:
+    bridge.faults.bodies.pop(endpoint, None)
 
 
 def _statuses(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
@@ -201,6 +218,41 @@ def _booting_like(model: BootModel) -> Begin:
     return begin
 
 
+def _booting_from(spoil: Callable[[SimBridge, Fault], None]) -> Begin:
+    """Machines made from now on have another image, and keep it."""
+
+    def begin(site: Site, fault: Fault) -> Undo:
+        def put_on(bridge: SimBridge) -> None:
+            spoil(bridge, fault)
+            site.exercised[fault.kind] += 1
+
+        site.scale_set.image_fault = put_on
+        return partial(setattr, site.scale_set, "image_fault", None)
+
+    return begin
+
+
+def _old(bridge: SimBridge, _fault: Fault) -> None:
+    bridge.faults.overrides.update(OLD_JVB)
+    bridge.faults.statuses.update(drain=404, metrics=404)
+
+
+def _broken(bridge: SimBridge, fault: Fault) -> None:
+    """No password for Prosody, no transport, an API that is off, or a process that dies again and again."""
+    faults = bridge.faults
+    match fault.pick % 5:
+        case 0:
+            faults.never_joins = True
+        case 1:
+            faults.sick_from_start = "no valid address for the harvester"
+        case 2:
+            faults.statuses["shutdown"] = 404
+        case 3:
+            faults.statuses["drain"] = 404
+        case _:
+            faults.crashes_after_s = 20.0 + fault.pick % 300
+
+
 def _vanishes(site: Site, vm: SimVm, _fault: Fault) -> Undo:
     site.remove_by_hand(partial(site.world.lose, vm))
     return _nothing
@@ -230,8 +282,10 @@ def _deleted_by_hand(site: Site, vm: SimVm, _fault: Fault) -> Undo:
     return _nothing
 
 
-def _resized(site: Site, fault: Fault) -> Undo:
+def _resized(site: Site, fault: Fault) -> Undo | None:
     capacity = max(site.scale_set.capacity + (-2, -1, 1, 2)[fault.pick % 4], 1)
+    if capacity == site.scale_set.capacity:
+        return None
     site.remove_by_hand(lambda: _ignored(site.world.set_capacity(site.scale_set.id, capacity)))
     site.exercised[fault.kind] += 1
     return _nothing
@@ -361,14 +415,13 @@ def _etag_moves(site: Site) -> None:
         return
 
 
-# The function's host
+# The function's hosts
 
 
-def _host_clock(site: Site, fault: Fault) -> Undo:
-    offset = Random(fault.pick).uniform(-LONGEST_CLOCK_JUMP_S, LONGEST_CLOCK_JUMP_S)
-    site.host_offset_s = offset
+def _host_clocks(site: Site, fault: Fault) -> Undo:
+    site.host_clocks = fault
     site.exercised[fault.kind] += 1
-    return partial(setattr, site, "host_offset_s", 0.0)
+    return partial(setattr, site, "host_clocks", None)
 
 
 def _of_ports(name: str, per_hour: float, shortest_s: float, longest_s: float) -> Kind:
@@ -382,9 +435,10 @@ BRIDGE_KINDS = (
     Kind("stats_frozen", 0.7, (60, 1200), on_bridge(_frozen)),
     Kind("lying_idle", 1.5, (300, 3000), on_bridge(_lying_idle)),
     Kind("lying_healthy", 0.5, (120, 1800), on_bridge(_lying_healthy)),
-    Kind("drain_ignored", 0.7, (300, 3000), on_bridge(_ignores_drain)),
+    Kind("drain_ignored", 0.7, (300, 3000), on_bridge(_ignores_drain, counts=False)),
     Kind("drain_lost", 1.0, (600, 3600), _drain_lost),
     Kind("stats_strange", 0.7, (60, 900), on_bridge(_strange)),
+    Kind("stats_not_json", 0.5, (60, 900), on_bridge(_not_json)),
     Kind("endpoint_fails", 0.7, (60, 1200), on_bridge(_statuses)),
     Kind("xmpp_cut", 1.0, (30, 900), on_bridge(_xmpp_cut)),
     Kind("health_fails", 0.5, (60, 900), on_bridge(_unhealthy)),
@@ -395,6 +449,8 @@ BRIDGE_KINDS = (
 MACHINE_KINDS = (
     Kind("vm_never_boots", 0.5, (600, 2400), _booting_like(BootModel(never=1.0))),
     Kind("vm_boots_slowly", 0.5, (600, 2400), _booting_like(BootModel(median_s=900, p95_s=1500))),
+    Kind("vm_boots_old_image", 0.3, (600, 2400), _booting_from(_old)),
+    Kind("vm_boots_broken_image", 0.5, (600, 2400), _booting_from(_broken)),
     Kind("vm_disappears", 0.2, (0, 0), on_machine(_vanishes)),
     Kind("vm_appears", 0.3, (0, 0), _appears),
     Kind("vm_reimaged", 0.4, (0, 0), on_machine(_reimaged)),
@@ -439,11 +495,12 @@ TABLE_KINDS = (
 )
 LOOP_KINDS = (
     _of_ports("killed", 3.0, 600, 600),
+    _of_ports("process_frozen", 2.0, 20, 400),
     _of_ports("two_ticks", 2.0, 60, 240),
     _of_ports("timer_late", 0.7, 60, 500),
     _of_ports("timer_twice", 1.0, 60, 240),
     _of_ports("alert_storm", 1.0, 60, 300),
-    Kind("host_clock", 0.7, (60, 1200), _host_clock),
+    Kind("host_clock", 0.7, (60, 1200), _host_clocks),
 )
 KINDS: dict[str, Kind] = {
     kind.name: kind

@@ -20,6 +20,8 @@ from scaler.model import Command
 
 INTENSITIES = (0.1, 0.3, 1.0)
 """A run is calm, uneasy or a disaster: a fleet that is never left alone would never scale in."""
+LONGEST_CLOCK_JUMP_S = 20.0
+"""Of the function's hosts; bridges' clocks jump by minutes."""
 SHARE_OF_KINDS = 0.6
 """Each run leaves some kinds out, since one fault can hide another."""
 
@@ -73,8 +75,8 @@ class Site:
     """How often each kind had an effect."""
     removed_by_others: set[str] = field(default_factory=set)
     """vm_ids of machines that an operator, or a fault, removed."""
-    host_offset_s: float = 0.0
-    """How far the clock of the function's host is ahead."""
+    host_clocks: Fault | None = None
+    """The clocks of the function's hosts differ: each process has its own."""
     chances: dict[Fault, Random] = field(default_factory=dict)
     over: bool = False
     order: Callable[[Command], None] = _nobody_takes_it
@@ -96,7 +98,18 @@ class Site:
         remove()
         self.removed_by_others |= before - {vm.vm_id for vm in self.scale_set.live_vms()}
 
+    def ahead_s(self, host: int) -> float:
+        """How far the clock of one of the function's hosts is ahead."""
+        if self.host_clocks is None:
+            return 0.0
+        return Random(f"{self.host_clocks.pick}/{host}").uniform(-LONGEST_CLOCK_JUMP_S, LONGEST_CLOCK_JUMP_S)
+
     # Faults of the ports
+
+    def mark(self, kind: str, name: str) -> Undo:
+        """Mark a machine for the ports; return what takes the mark away."""
+        self.marked.setdefault(kind, set()).add(name)
+        return partial(self.marked[kind].discard, name)
 
     def strikes(self, kind: str, chance: float = 1.0) -> Fault | None:
         """Whether a fault of this kind hits the present call; counts it if so."""

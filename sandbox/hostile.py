@@ -171,6 +171,7 @@ class HostileBridges:
     async def set_drain(self, target: Target, *, on: bool) -> None:
         """POST drain enable or disable."""
         await self.inner.set_drain(target, on=on)
+        self.site.hits("drain_ignored", self._names().get(target.address, ""))
         self._answers_late(target)
 
     async def shut_down(self, target: Target) -> None:
@@ -190,7 +191,7 @@ class HostileBridges:
 
     def _names(self) -> dict[str, str]:
         marked = self.site.marked
-        if not marked.get("bridge_slow") and not marked.get("bridge_huge_body"):
+        if not any(marked.values()):
             return {}
         return {vm.address: vm.name for vm in self.site.scale_set.vms.values()}
 

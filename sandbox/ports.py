@@ -288,7 +288,8 @@ def reach_of(vm: SimVm | None) -> Reach:
 
 def _take_stats(found: Findings, bridge: SimBridge, now: datetime) -> None:
     """Strange statistics go through the real parser; sound ones would only cost time there."""
-    if bridge.faults.overrides or "stats" in bridge.faults.statuses:
+    faults = bridge.faults
+    if faults.overrides or "stats" in faults.statuses or "stats" in faults.bodies:
         found.take_stats(_answer(bridge, STATS, now), now)
         return
     found.stats, found.stats_at = bridge_stats(bridge.stats(now)), now
@@ -296,7 +297,7 @@ def _take_stats(found: Findings, bridge: SimBridge, now: datetime) -> None:
 
 
 def _take_process(found: Findings, bridge: SimBridge, now: datetime) -> None:
-    if "metrics" in bridge.faults.statuses:
+    if "metrics" in bridge.faults.statuses or "metrics" in bridge.faults.bodies:
         found.take_process(_answer(bridge, METRICS, now))
     else:
         found.process_started_at = bridge.started_at
@@ -307,6 +308,8 @@ def _answer(bridge: SimBridge, path: str, now: datetime) -> Answer:
     status = bridge.faults.statuses.get(_ENDPOINTS[path])
     if status is not None and status != 200:
         return Answer(status, b"")
+    if (strange := bridge.faults.bodies.get(_ENDPOINTS[path])) is not None:
+        return Answer(200, strange)
     if path == HEALTH:
         health_status, text = bridge.health(now)
         return Answer(health_status, text.encode())

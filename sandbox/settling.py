@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 
+from sandbox.bridge_config import BridgeFaults
 from sandbox.cloud import SimScaleSet, SimVm
 from sandbox.memory_store import Shard
 from scaler.model import BridgeMemory, Phase
 from scaler.policy import ScalingPolicy
 
-LEFT_TO_THE_OPERATOR = ("sick", "cannot_reach", "foreign_drain", "drain_refused", "no_fence")
-"""Alerts of machines that the rules leave to a person."""
+UNSOUND = ("sick", "cannot_reach", "unsupported", "keeps_restarting")
+"""Alerts of machines that the rules leave to a person, since they are no good bridges."""
+REFUSED = ("drain_refused", "no_fence")
+"""Alerts of bridges that serve and refused once to go: not asked again until another process runs."""
+IN_THE_WAY = ("foreign_drain", "keeps_restarting")
+"""Alerts of bridges that cannot go now, and that no younger one may overtake."""
 BLIND_FROM = 2
 HELD_UP = ("capacity_disagrees", "at_maximum")
 """Alerts of a shard that may not grow until a person acts."""
@@ -27,42 +33,58 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
         yield "the shard is not remembered"
         return
     alerts = stored.value.alerts
-    if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(scale_set):
-        return  # too many died for the engine to tell a dead fleet from its own deafness: a person must
     rows = {vm_id: row.value for vm_id, row in table.bridges.items()}
     listed = {vm.vm_id: vm for vm in scale_set.vms.values()}
     yield from (f"row of {rows[vm_id].name} without a machine" for vm_id in rows.keys() - listed.keys())
     yield from (f"{listed[vm_id].name} without a row" for vm_id in listed.keys() - rows.keys())
     yield from (f"intent {i.value.intent_id} is open" for i in table.intents.values() if i.value.is_open)
+    if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(scale_set):
+        return  # too many died for the engine to tell a dead fleet from its own deafness: a person must
     left = {vm_id for vm_id in listed if _is_left(listed[vm_id], alerts)}
     for vm_id in sorted(listed.keys() & rows.keys() - left):
         yield from _of_one(listed[vm_id], rows[vm_id])
     accepting = sum(is_open(vm) for vm_id, vm in listed.items() if vm_id not in left)
-    yield from _of_all(accepting, len(left), alerts, policy)
+    blocked = any(_stands_in_the_way(listed[vm_id], alerts) for vm_id in left)
+    yield from _of_all(accepting, alerts, policy, blocked=blocked)
     if scale_set.capacity != len(listed) and not any(a.startswith("capacity_disagrees") for a in alerts):
         yield f"capacity {scale_set.capacity}, {len(listed)} machines, and no alert"
 
 
 def _is_truly_silent(scale_set: SimScaleSet) -> bool:
-    silent = sum(vm.bridge is None or not vm.bridge.muc_joined for vm in scale_set.vms.values())
-    return silent >= BLIND_FROM and silent * 3 > len(scale_set.vms)
+    """Over a third are dead. Machines whose image is at fault are judged one by one, not here."""
+    asked = [vm for vm in scale_set.vms.values() if vm.bridge is None or vm.bridge.faults == BridgeFaults()]
+    silent = sum(vm.bridge is None or not vm.bridge.muc_joined for vm in asked)
+    return silent >= BLIND_FROM and silent * 3 > len(asked)
 
 
-def _of_all(accepting: int, left: int, alerts: object, policy: ScalingPolicy) -> Iterator[str]:
-    keys = {str(key).partition(":")[0] for key in alerts} if isinstance(alerts, dict) else set()
-    held_up = bool(keys & set(HELD_UP))
+def _of_all(
+    accepting: int, alerts: Mapping[str, datetime], policy: ScalingPolicy, *, blocked: bool
+) -> Iterator[str]:
+    """Without a call as many as the minimum are wanted, and as many must accept."""
+    held_up = any(key.partition(":")[0] in HELD_UP for key in alerts)
     wanted = max(1, policy.min_bridges)
-    # A machine that waits for a person may be of use to nobody: the minimum counts machines.
     if accepting < wanted and not held_up:
-        yield f"{accepting} accept, {wanted} wanted, {left} left to the operator"
-    if accepting > wanted and "foreign_drain" not in keys and "drain_refused" not in keys:
         yield f"{accepting} accept, {wanted} wanted"
-    if accepting > wanted + 1 and left == 0:
-        yield "more than one too many"
+    if accepting > wanted and not blocked:
+        yield f"{accepting} accept, {wanted} wanted"
 
 
-def _is_left(vm: SimVm, alerts: dict[str, object] | object) -> bool:
-    return isinstance(alerts, dict) and any(f"{kind}:{vm.name}" in alerts for kind in LEFT_TO_THE_OPERATOR)
+def _is_left(vm: SimVm, alerts: Mapping[str, datetime]) -> bool:
+    """A person was told, and what was told is true."""
+    told = {kind for kind in (*UNSOUND, *REFUSED, "foreign_drain") if f"{kind}:{vm.name}" in alerts}
+    unsound = bool(told & set(UNSOUND)) and not _is_sound(vm)
+    drained = "foreign_drain" in told and vm.bridge is not None and vm.bridge.drain
+    return unsound or drained or bool(told & set(REFUSED))
+
+
+def _is_sound(vm: SimVm) -> bool:
+    """It serves, and its image is not at fault."""
+    return is_open(vm) and vm.bridge is not None and vm.bridge.faults == BridgeFaults()
+
+
+def _stands_in_the_way(vm: SimVm, alerts: Mapping[str, datetime]) -> bool:
+    """It cannot go, and bridges go strictly oldest first."""
+    return any(f"{kind}:{vm.name}" in alerts for kind in (*REFUSED, *IN_THE_WAY))
 
 
 def _of_one(vm: SimVm, row: BridgeMemory) -> Iterator[str]:

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
 from typing import TypeVar
@@ -16,8 +16,8 @@ from sandbox.checkers.books import BooksChecker
 from sandbox.checkers.court import Court, Violation
 from sandbox.checkers.knowledge import KnowledgeChecker
 from sandbox.checkers.truth import WorldChecker
-from sandbox.fault_kinds import KINDS, LONGEST_CLOCK_JUMP_S
-from sandbox.faults import Disaster, Fault, Site, draw
+from sandbox.fault_kinds import KINDS
+from sandbox.faults import LONGEST_CLOCK_JUMP_S, Disaster, Fault, Site, draw
 from sandbox.hostile import HostileBridges, HostileCloud, HostileImages, HostileMetrics, HostileStore
 from sandbox.memory_store import MemoryStore
 from sandbox.ports import WorldBridges, WorldCloud, WorldImages, WorldMetrics
@@ -47,6 +47,7 @@ PEACE_TICKS = 300
 """Five hours: ten bridges that must first grow 55 minutes old leave one after the other."""
 SHARE_OF_NEW_PROCESSES = 0.2
 KILL_WITHIN_EFFECTS = 24
+FREEZE_WITHIN_QUESTIONS = 8
 STORM_EVERY_S = 7.0
 
 
@@ -118,7 +119,7 @@ class Run:
             HostileImages(_quiet(WorldImages(self.world)), line),
         )
         self._processes = 0
-        self._late_until = self.world.now
+        self._frozen: list[tuple[asyncio.Task[None], Process, datetime]] = []
         self.ticks = 0
         self.acts: Counter[str] = Counter()
         self._process, self._engine = self._new_process()
@@ -129,7 +130,7 @@ class Run:
     def _new_process(self) -> tuple[Process, Engine]:
         """Start a process that remembers nothing."""
         self._processes += 1
-        process = Process(f"run-{self._processes}")
+        process = Process(f"run-{self._processes}", host=self._processes)
         cloud, bridges, metrics, store, images = self._ports
         ears = Ears(
             WitnessedCloud(cloud, process, self.bench),
@@ -140,7 +141,7 @@ class Run:
         engine = Engine(
             [Shard(SHARD, SCALE_SET, self._played.policy, ears)],
             WitnessedStore(store, process, self.bench),
-            HostClock(self.site),
+            HostClock(self.site, process),
             run_id=process.name,
             owner="jvb-autoscaler",
             size_of=size_of,
@@ -173,6 +174,7 @@ class Run:
         """Tick on without faults until the fleet rests; return what keeps it from rest."""
         self._disaster.end_all()
         self._log("peace")
+        await self._thaw(datetime.max.replace(tzinfo=UTC))
         found: list[str] = []
         for minute in range(PEACE_TICKS):
             self.world.advance(TICK_S)
@@ -201,9 +203,11 @@ class Run:
             await self._storm(begin)
         self.world.advance_to(begin + timedelta(seconds=TICK_S))
         self._disaster.look_again()
+        await self._thaw(self.world.now)
         if self.site.strikes("timer_late"):
             return
         self._renew()
+        await self._freeze()
         if self.site.strikes("two_ticks"):
             await self._two_at_once()
         else:
@@ -237,6 +241,33 @@ class Run:
             self._process, self._engine = self._new_process()
         return self._process, self._engine
 
+    async def _freeze(self) -> None:
+        """A process stands still in the middle of its tick, with the lease or without; others go on."""
+        fault = next(iter(self.site.in_force.get("process_frozen", ())), None)
+        if fault is None:
+            return
+        self.site.spend(fault)
+        process, engine = self._new_process()
+        process.freeze_in = Random(fault.pick).randint(1, FREEZE_WITHIN_QUESTIONS)
+        tick = asyncio.create_task(self._tick(process, engine))
+        stands = asyncio.create_task(process.stands.wait())
+        await asyncio.wait((tick, stands), return_when=asyncio.FIRST_COMPLETED)
+        stands.cancel()
+        if tick.done():
+            return
+        self.site.exercised[fault.kind] += 1
+        self._log(f"{process.name} stands still")
+        self._frozen.append((tick, process, self.world.now + timedelta(seconds=fault.lasts_s)))
+
+    async def _thaw(self, until: datetime) -> None:
+        """Let those go on that have stood still long enough."""
+        due = [each for each in self._frozen if each[2] <= until]
+        self._frozen = [each for each in self._frozen if each[2] > until]
+        for tick, process, _ in due:
+            self._log(f"{process.name} goes on")
+            process.thaw.set()
+            await tick
+
     async def _two_at_once(self) -> None:
         other = self._new_process()
         first = asyncio.create_task(self._tick(*self._living()))
@@ -251,7 +282,7 @@ class Run:
             self._log(f"{process.name} {report.result}: {report.sentence}")
         except Killed:
             pass
-        told = process.told or Told(self.world.now)
+        told = process.told or Told(self.world.now, self.world.now)
         self.acts.update(act.verb for act in told.acts)
         for checker in self.bench.checkers:
             checker.after_tick(told, report)

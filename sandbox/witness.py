@@ -7,6 +7,7 @@ all that the engine can have known in this tick.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
@@ -83,6 +84,8 @@ class Told:
 
     now: datetime
     """The tick's present moment, by the host's clock."""
+    began: datetime
+    """The same in true time."""
     lease: Lease | None = None
     rows: ShardRows | None = None
     scale_set: ScaleSet | None = None
@@ -112,10 +115,16 @@ class Process:
     """One process of the function app: its own memory, its own clock, and its end."""
 
     name: str
+    host: int = 0
+    """Whose clock it has."""
     kill_in: int | None = None
     """Number of side effects until it is killed; None: it lives."""
     kill_behind: bool = False
     dead: bool = False
+    freeze_in: int | None = None
+    """Number of questions until it stands still ahead of one; None: it does not."""
+    stands: asyncio.Event = field(default_factory=asyncio.Event)
+    thaw: asyncio.Event = field(default_factory=asyncio.Event)
     told: Told | None = None
 
     def reach(self) -> bool:
@@ -128,6 +137,18 @@ class Process:
         if self.kill_in == 0 and not self.kill_behind:
             self.die()
         return self.kill_in == 0
+
+    async def ask(self) -> None:
+        """Come to a question. The dead ask nothing, and the frozen wait until they may go on."""
+        if self.dead:
+            raise Killed
+        if self.freeze_in is None:
+            return
+        self.freeze_in -= 1
+        if self.freeze_in <= 0:
+            self.freeze_in = None
+            self.stands.set()
+            await self.thaw.wait()
 
     def die(self) -> None:
         """End here."""
@@ -182,7 +203,7 @@ class _Port:
         """Do something that checkers judge."""
         self._alive()
         world_now = self._bench.site.world.now
-        host_now = world_now + timedelta(seconds=self._bench.site.host_offset_s)
+        host_now = world_now + timedelta(seconds=self._bench.site.ahead_s(self._process.host))
         act = Act(verb, world_now, host_now, **details)
         shown = " ".join(f"{key}={value}" for key, value in details.items() if key != "vm_id")
         for checker in self._bench.checkers:
@@ -198,15 +219,15 @@ class _Port:
 
 
 class HostClock:
-    """`scaler.ports.Clock` of the function's host, which may be ahead or behind."""
+    """`scaler.ports.Clock` of one of the function's hosts, which may be ahead or behind."""
 
-    def __init__(self, site: Site) -> None:
-        """`site`: whose host it is."""
-        self._site = site
+    def __init__(self, site: Site, process: Process) -> None:
+        """`process`: runs on that host."""
+        self._site, self._process = site, process
 
     def now(self) -> datetime:
         """Return the present moment as this host has it."""
-        return self._site.world.now + timedelta(seconds=self._site.host_offset_s)
+        return self._site.world.now + timedelta(seconds=self._site.ahead_s(self._process.host))
 
 
 class WitnessedCloud(_Port):
@@ -219,13 +240,13 @@ class WitnessedCloud(_Port):
 
     async def scale_set(self) -> ScaleSet:
         """Read the scale set's own record."""
-        self._alive()
+        await self._process.ask()
         self._told.scale_set = found = await self._inner.scale_set()
         return found
 
     async def instances(self, known_addresses: Mapping[str, str]) -> tuple[Instance, ...]:
         """List every machine."""
-        self._alive()
+        await self._process.ask()
         self._told.instances = found = await self._inner.instances(known_addresses)
         return found
 
@@ -244,7 +265,7 @@ class WitnessedCloud(_Port):
 
     async def operation(self, url: str) -> Operation:
         """Read a long-running operation once."""
-        self._alive()
+        await self._process.ask()
         return await self._inner.operation(url)
 
 
@@ -286,20 +307,20 @@ class WitnessedBridges(_Port):
 
     async def poll(self, targets: Sequence[Target]) -> Mapping[str, Poll]:
         """Ask all bridges."""
-        self._alive()
+        await self._process.ask()
         polls = {vm_id: self._by_host(poll) for vm_id, poll in (await self._inner.poll(targets)).items()}
         self._told.polls.update(polls)
         return polls
 
     async def read(self, target: Target) -> Poll:
         """Ask one bridge everything."""
-        self._alive()
+        await self._process.ask()
         poll = self._by_host(await self._inner.read(target))
         self._told.reads[target.vm_id] = (self._bench.site.world.now, poll)
         return poll
 
     def _by_host(self, poll: Poll) -> Poll:
-        offset_s = self._bench.site.host_offset_s
+        offset_s = self._bench.site.ahead_s(self._process.host)
         return replace(poll, at=poll.at + timedelta(seconds=offset_s)) if offset_s else poll
 
     async def set_drain(self, target: Target, *, on: bool) -> None:
@@ -326,7 +347,7 @@ class WitnessedMetrics(_Port):
 
     async def read(self, instances: Sequence[Instance], now: datetime) -> Mapping[str, PlatformLoad]:
         """Newest complete minute of each machine."""
-        self._alive()
+        await self._process.ask()
         return await self._inner.read(instances, now)
 
 
@@ -340,7 +361,7 @@ class WitnessedStore(_Port):
 
     async def acquire(self, shard: str, owner: str, now: datetime, seconds: float) -> Lease:
         """Take the shard's lease; a tick begins."""
-        self._process.told = told = Told(now)
+        self._process.told = told = Told(now, self._bench.site.world.now)
         told.lease = await self._write("acquire", shard, owner, now, seconds)
         return told.lease
 
@@ -350,7 +371,7 @@ class WitnessedStore(_Port):
 
     async def load(self, shard: str) -> ShardRows:
         """Read everything remembered of the shard."""
-        self._alive()
+        await self._process.ask()
         rows: ShardRows = await self._inner.call("load", shard)
         self._told.rows = rows
         return rows
@@ -399,13 +420,13 @@ class WitnessedStore(_Port):
 
     async def decisions(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest decision records."""
-        self._alive()
+        await self._process.ask()
         found: Sequence[Mapping[str, Any]] = await self._inner.call("decisions", shard, now, limit)
         return found
 
     async def events(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest events."""
-        self._alive()
+        await self._process.ask()
         found: Sequence[Mapping[str, Any]] = await self._inner.call("events", shard, now, limit)
         return found
 

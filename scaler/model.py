@@ -259,6 +259,8 @@ class BridgeMemory:
     process_started_at: datetime | None = None
     restart_seen_at: datetime | None = None
     """When a fall of its totals proved a restart; its age counts from here where no start time is told."""
+    restarts: int = 0
+    """Restarts in a row, each seen within an hour of the one before."""
     starts_drained: bool = False
     """This process was drained when first seen: the image starts so, it is nobody's drain."""
     totals: ProcessTotals = ProcessTotals()

@@ -12,6 +12,7 @@ from scaler.noticed import Log
 from scaler.policy import ScalingPolicy
 
 SKEW_WORTH_SAYING_SECONDS = 300.0
+_IN_A_ROW = timedelta(hours=1)
 _SAME_START = timedelta(seconds=1)
 _CLOCK_STEP_TOLERANCE_SECONDS = 5.0
 
@@ -31,6 +32,7 @@ def learn_process(memory: BridgeMemory, poll: Poll, now: datetime, log: Log) -> 
         memory,
         process_started_at=told,
         restart_seen_at=now,
+        restarts=memory.restarts + 1 if restarted_lately(memory, now) else 1,
         stats_timestamp=None,
         polled_at=None,
         skew_seconds=None,
@@ -39,6 +41,11 @@ def learn_process(memory: BridgeMemory, poll: Poll, now: datetime, log: Log) -> 
         failure=None if memory.ever_ready else memory.failure,  # it may have another configuration now
     )
     return _first_drain_seen(memory, poll, first=True), True
+
+
+def restarted_lately(memory: BridgeMemory, now: datetime) -> bool:
+    """Whether another restart now would be one in a row."""
+    return memory.restart_seen_at is not None and now - memory.restart_seen_at < _IN_A_ROW
 
 
 def is_another(memory: BridgeMemory, poll: Poll) -> bool:

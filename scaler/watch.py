@@ -9,6 +9,7 @@ from scaler import demand
 from scaler.decision import Alert
 from scaler.model import Bridge, Phase, Purpose, ShardMemory
 from scaler.policy import ScalingPolicy
+from scaler.process import restarted_lately
 from scaler.selection import Fleet, Silence, is_condemned, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
@@ -22,6 +23,7 @@ _SHUTTING_DOWN_TOO_LONG = timedelta(minutes=5)
 _DRAIN_UNSEEN_POLLS = 2
 _DISAGREES_TICKS = 2
 _FAILURES_WORTH_AN_ALERT = 2
+_RESTARTS_WORTH_AN_ALERT = 3
 
 
 def count_on(fleet: Fleet) -> ShardMemory:
@@ -138,6 +140,15 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
     found = []
     if memory.phase is Phase.DRAINING:
         found += _drain_alerts(fleet.policy, bridge, in_phase_for)
+    if memory.unsupported and memory.phase in (Phase.READY, Phase.DRAINING):
+        text = (
+            "its JVB is older than stable 7210 (2022-04) and cannot be drained, so it is left alone; "
+            f"when you know that it serves nobody: {delete_by_hand(bridge)}"
+        )
+        found.append(Alert("unsupported", bridge.name, text))
+    if memory.restarts >= _RESTARTS_WORTH_AN_ALERT and restarted_lately(memory, now):
+        text = f"its JVB restarted {memory.restarts} times in a row, which cuts its calls each time"
+        found.append(Alert("keeps_restarting", bridge.name, text))
     if memory.phase is Phase.READY and memory.failure is not None:
         found.append(Alert("drain_refused", bridge.name, f"cannot be drained, so it stays: {memory.failure}"))
     if memory.phase is Phase.FENCED and memory.exited_at is None and in_phase_for > _SHUTTING_DOWN_TOO_LONG:

@@ -114,8 +114,14 @@ class KnowledgeChecker:
         self._hear(told)
 
     def _hear(self, told: Told) -> None:
-        """Take the answers of the tick into the memory, once: they come before its first act."""
-        if self._heard is told:
+        """
+        Take the answers of the tick into the memory, once: they come before its first act.
+
+        Those of a tick that stood still while another one heard more are nothing new.
+        """
+        if self._heard is told or told.lease is None:
+            return
+        if self._heard is not None and told.began < self._heard.began:
             return
         self._heard, self._pace = told, _Pace()
         self._stats_before = {vm_id: seen.stats_at for vm_id, seen in self._seen.items()}

@@ -82,8 +82,12 @@ class BridgeFace(Face):
             return _error(405)
         if asked.path == "/colibri/shutdown" and not _is_json(asked.headers.get("Content-Type", "")):
             return _error(415)
-        status = self._bridge.faults.statuses.get(_SWITCHES.get(asked.path, ""), 200)
-        return call(asked) if status == 200 else _error(status)
+        endpoint, faults = _SWITCHES.get(asked.path, ""), self._bridge.faults
+        status = faults.statuses.get(endpoint, 200)
+        if status != 200:
+            return _error(status)
+        strange = faults.bodies.get(endpoint) if asked.method == "GET" else None
+        return call(asked) if strange is None else Answer(200, strange)
 
     def _health(self, asked: Asked) -> Answer:
         """The text is plain, whatever its content type says."""

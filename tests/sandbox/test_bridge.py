@@ -220,6 +220,22 @@ def test_faults_change_what_it_says_and_nothing_else() -> None:
     assert (stats["stress_level"], stats["drain"]) == (-1, False)
 
 
+def test_an_image_may_be_at_fault() -> None:
+    """Its processes never join, are sick from the first check on, or die again and again."""
+    world = world_of(3)
+    outcast, sick, mortal = (bridge_of(vm) for vm in vms_of(world))
+    outcast.faults.never_joins, sick.faults.sick_from_start = True, "no address"
+    mortal.faults.crashes_after_s = 30.0
+    for bridge in (outcast, sick, mortal):
+        bridge.restart(seconds=1)
+    world.advance(20)
+    assert [bridge.muc_joined for bridge in (outcast, sick, mortal)] == [False, True, True]
+    first = mortal.process
+    world.advance(120)
+    assert (outcast.muc_joined, sick.health(world.now)) == (False, (500, "no address"))
+    assert mortal.process > first + 2
+
+
 def test_deleting_a_fenced_bridge_after_its_exit_cuts_nothing() -> None:
     """The whole tear-down by the book: drain, settle, fence, exit, delete."""
     world = world_of(2, [meeting(START, 5, 6, "short"), hour_long()])

@@ -119,6 +119,16 @@ async def test_commands_take_effect_or_say_what_to_do() -> None:
         await bridges.shut_down(target)
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"conferences": 0', b"<html></html>"])
+async def test_a_body_that_is_no_report_is_read_as_the_client_reads_it(body: bytes) -> None:
+    """It answered, and said nothing: neither its calls nor its drain nor its start are known."""
+    world = world_of(1)
+    bridge_of(vms_of(world)[0]).faults.bodies = {"stats": body, "drain": body, "metrics": body}
+    poll = await WorldBridges(world, SCALE_SET).read(target_of(world))
+    assert (poll.reach, poll.stats, poll.drain, poll.process_started_at) == (Reach.ANSWERED, None, None, None)
+    assert poll.problem is not None
+
+
 @pytest.mark.parametrize(
     ("overrides", "statuses", "field", "value"),
     [

@@ -134,6 +134,16 @@ async def test_an_api_that_is_off_is_not_found(
     assert (await http.post(url_of(served, vm, path))).status_code == 405
 
 
+async def test_a_body_that_is_no_json_is_served_as_it_is(served: Faces, http: httpx.AsyncClient) -> None:
+    """A question gets it, a command does not."""
+    vm = first_vm(served)
+    bridge_of(vm).faults.bodies = {"stats": b"<html>", "drain": b"<html>"}
+    assert (await http.get(url_of(served, vm, "/colibri/stats"))).text == "<html>"
+    assert (await http.get(url_of(served, vm, "/colibri/drain"))).text == "<html>"
+    assert (await http.post(url_of(served, vm, "/colibri/drain/enable"))).text == ""
+    assert bridge_of(vm).drain
+
+
 async def test_strange_statistics_are_served_as_they_are(served: Faces, http: httpx.AsyncClient) -> None:
     """Overrides of the bridge's faults reach the wire."""
     vm = first_vm(served)

@@ -338,6 +338,17 @@ def test_stale_statistics_and_an_old_jvb_are_not_healthy() -> None:
     assert why_unhealthy(memory("a", unsupported=True), A, poll(), fresh=True) == "its JVB is too old"
 
 
+def test_restarts_are_counted_while_each_follows_the_last_within_an_hour() -> None:
+    """One a day is no crash loop."""
+    shard = Shard().remember(memory("a"))
+    counts = []
+    for after in (MINUTE, HOUR - SECOND, HOUR):
+        started = shard.now + after
+        shard.tick({A: poll(process_started_at=started)}, after)
+        counts.append(shard["a"].restarts)
+    assert counts == [1, 2, 1]
+
+
 def test_an_old_jvb_is_left_alone_and_said_once_and_known_again_after_its_upgrade() -> None:
     """A time-out says nothing of its version."""
     shard = one(poll(supported=False))

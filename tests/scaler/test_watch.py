@@ -46,6 +46,24 @@ def test_a_surplus_is_remembered_since_when() -> None:
     assert count_on(fleet(bridge("a"), bridge("b"), blind_since=NOW)).surplus_since is None
 
 
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.DRAINING])
+def test_a_jvb_too_old_to_be_drained_is_an_alert(phase: Phase) -> None:
+    """It stays for ever and is judged in nothing, so a person must know while it lasts."""
+    old = unheard("a", remembered={"phase": phase, "unsupported": True, "purpose": Purpose.FOREIGN})
+    assert "unsupported" in kinds(old, bridge("b"))
+    assert "unsupported" not in kinds(bridge("a", remembered={"phase": phase}), bridge("b"))
+
+
+@pytest.mark.parametrize(
+    ("restarts", "ago", "told"),
+    [(3, MINUTE, True), (2, MINUTE, False), (3, HOUR - SECOND, True), (3, HOUR, False)],
+)
+def test_a_jvb_that_keeps_restarting_is_an_alert(restarts: int, ago: timedelta, told: bool) -> None:
+    """It cuts calls each time, and is never old enough to go; an hour without one closes it."""
+    known = {"restarts": restarts, "restart_seen_at": NOW - ago}
+    assert ("keeps_restarting" in kinds(bridge("a", remembered=known), bridge("b"))) is told
+
+
 def test_what_lasted_while_nobody_looked_did_not_last() -> None:
     """After five minutes without a tick, what is counted from tick to tick starts over."""
     before: dict[str, Any] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,14 +27,6 @@ from scaler.selection import Fleet
 CALM: tuple[Fault, ...] = ()
 SEEDS = range(1, 13)
 HOURS = 2.0
-
-
-@pytest.fixture(autouse=True)
-def _quiet_log() -> Iterator[None]:
-    """Broken engines complain."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def complaints(plan: Sequence[Fault] | None = CALM, seeds: range = SEEDS) -> Iterator[Verdict]:
