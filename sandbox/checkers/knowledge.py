@@ -35,7 +35,8 @@ class _Seen:
     """True time of the first drain of ours since it last said that it is not drained."""
     empty_since: datetime | None = None
     created: int | None = None
-    fenced: bool = False
+    let_go: bool = False
+    """Fenced, or given up by an operator, and nothing answered since as if it were not."""
 
 
 @dataclass(slots=True)
@@ -100,9 +101,10 @@ class KnowledgeChecker:
             self._pace.new_drains += not view.was_our_drain(act.vm_id)
             seen.drained_at = seen.drained_at or act.at
         elif act.verb == "shut_down":
-            seen.fenced = True
+            seen.let_go = True
         elif act.verb == "delete":
             self._pace.deletes += 1
+            seen.let_go = seen.let_go or self._commanded(act, CommandKind.REPLACE)
         row = self._row(act.vm_id)
         if act.verb in ("delete", "shut_down") and row is not None and not row.ever_ready:
             if act.vm_id not in self._cleaned:
@@ -135,6 +137,8 @@ class KnowledgeChecker:
         if poll.stats is None:
             return
         seen.stats_at = poll.stats.timestamp
+        if not poll.stats.graceful_shutdown and not poll.stats.shutting_down:
+            seen.let_go = False
         if poll.drain is False:
             seen.drained_at = None
         if poll.drain is not True or not is_empty(poll):
@@ -269,9 +273,9 @@ class KnowledgeChecker:
             return self._against_replacing(act, view, report)
         if not row.ever_ready:
             return found + self._against_clean_up(act, view, row)
-        fenced = self._seen.get(act.vm_id, _Seen()).fenced
+        let_go = self._seen.get(act.vm_id, _Seen()).let_go
         return found + _failed(
-            (fenced, "it was never fenced"),
+            (let_go, "it was never fenced"),
             (view.accepting_without(act.vm_id) >= 1, "no other bridge accepts"),
         )
 
