@@ -19,7 +19,8 @@ from sandbox.stage import stage
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = "azure-functions-runtime==1.3.0"
-CONTRACT = {"tick", "alert", "status", "explain", "plan"}
+LOOKING = {"status", "explain", "plan", "doctor", "events"}
+CONTRACT = {"tick", "nightly_recycle", "alert", "commands", "dashboard", *LOOKING}
 
 
 def _deployed_python() -> str | None:
@@ -55,7 +56,7 @@ def deployed_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for name in tops:
         shutil.copy(ROOT / name, folder / name)
-    for room in ("scaler", "colibri", "compute", "state"):
+    for room in ("scaler", "colibri", "compute", "state", "page"):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -84,7 +85,10 @@ def test_the_worker_indexes_the_contract(worker_python: Path, deployed_app: Path
     tick = indexed["tick"][0]
     assert (tick["type"], tick["schedule"], tick["runOnStartup"]) == ("timerTrigger", "0 * * * * *", False)
     assert indexed["alert"][0]["route"] == "alerts/monitor"
-    assert {b["authLevel"] for name in indexed for b in indexed[name] if "authLevel" in b} == {"FUNCTION"}
+    open_to_all = {name for name in indexed for b in indexed[name] if b.get("authLevel") == "ANONYMOUS"}
+    assert open_to_all == {"dashboard"}  # it holds no data
+    levels = {b["authLevel"] for name in indexed for b in indexed[name] if "authLevel" in b}
+    assert levels == {"FUNCTION", "ANONYMOUS"}
 
 
 def test_without_settings_the_worker_answers_with_the_faults(worker_python: Path, deployed_app: Path) -> None:
@@ -99,9 +103,9 @@ def test_without_settings_the_worker_answers_with_the_faults(worker_python: Path
 async def test_the_deployed_app_ticks_against_the_sandbox(worker_python: Path, deployed_app: Path) -> None:
     """Under the worker, with nothing but its settings, the app finds the bridges and records its tick."""
     async with stage(1, datetime(2026, 3, 4, tzinfo=UTC)) as sandbox:
-        calls = ("tick", "status", "plan", "explain", 'alert@{"schemaId": "another"}')
+        calls = ("tick", "status", "plan", "explain", 'alert@{"schemaId": "another"}', "dashboard")
         done = await asyncio.to_thread(drive, worker_python, deployed_app, dict(sandbox.env), *calls)
-    tick, status, plan, explain, alert = done["calls"]
+    tick, status, plan, explain, alert, dashboard = done["calls"]
     assert tick["ok"]
     (shard,) = json.loads(status["body"])["shards"]
     assert [bridge["phase"] for bridge in shard["bridges"]] == ["ready", "ready"]
@@ -109,3 +113,5 @@ async def test_the_deployed_app_ticks_against_the_sandbox(worker_python: Path, d
     assert json.loads(plan["body"])["shards"][0]["result"] == "done"
     assert json.loads(explain["body"])["shards"][0]["not_done"]
     assert alert["status"] == 400
+    assert dashboard["status"] == 200
+    assert "uPlot" in dashboard["body"]
