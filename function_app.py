@@ -60,6 +60,12 @@ async def events(req: func.HttpRequest) -> func.HttpResponse:
     return _response(await (await wiring.application()).events(req.params))
 
 
+@app.route(route="usage", methods=["GET"])
+async def usage(req: func.HttpRequest) -> func.HttpResponse:
+    """Figures of each minute: `?from=`, `?to=`, `?shard=`, `?step=` and `?format=csv`."""
+    return _response(await (await wiring.application()).usage(req.params))
+
+
 @app.route(route="commands", methods=["POST"])
 async def commands(req: func.HttpRequest) -> func.HttpResponse:
     """An operator's command: written down with who and why, and taken up by a tick at once."""

@@ -9,18 +9,20 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import orjson
 
 from scaler import answers, desk
 from scaler.errors import ConfigurationInvalid, Refused, TryNextTick
+from scaler.minutes import STEPS
 from scaler.ports import Clock, Metrics
 from scaler.tick import ALERT_PACE, Engine, Shard
 from settings import Settings, ShardSettings, from_env
 
 EVENTS_TOLD = 100
+LONGEST_USAGE = timedelta(days=31)
 
 log = logging.getLogger("jvb_autoscaler")
 
@@ -54,6 +56,33 @@ def _moment(text: str | None) -> datetime | None:
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no zone")
     return moment.astimezone(UTC)
+
+
+def _asked_usage(asked: Mapping[str, str], now: datetime) -> tuple[datetime, datetime, int, str]:
+    """Read `from`, `to`, `step` and `format`; raises `ValueError` with what is allowed."""
+    try:
+        until = _day_or_moment(asked.get("to"), after=1) or now
+        since = _day_or_moment(asked.get("from")) or until - timedelta(days=1)
+        if not timedelta(0) < until - since <= LONGEST_USAGE:
+            raise ValueError(f"{since} to {until}")
+    except ValueError as error:
+        days = LONGEST_USAGE.days
+        raise ValueError(
+            f"from, to: days (2026-03-04) or ISO times with their zone, at most {days} days apart ({error})"
+        ) from error
+    step, form = asked.get("step") or "1", asked.get("format") or "json"
+    if step not in map(str, STEPS):
+        raise ValueError(f"step: is {step!r}, allowed: {', '.join(map(str, STEPS))} minutes")
+    if form not in ("json", "csv"):
+        raise ValueError(f"format: is {form!r}, allowed: json or csv")
+    return since, until, int(step), form
+
+
+def _day_or_moment(text: str | None, after: int = 0) -> datetime | None:
+    """Read a moment, or the beginning of a UTC day; `after`: of the day so many days later."""
+    if text and len(text) == len("2026-03-04"):
+        return datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=after)
+    return _moment(text)
 
 
 def _between(low: int, value: int, high: int) -> int:
@@ -95,6 +124,10 @@ class Application(Protocol):
 
     async def events(self, asked: Mapping[str, str]) -> Answer:
         """What happened."""
+        ...
+
+    async def usage(self, asked: Mapping[str, str]) -> Answer:
+        """Figures of each minute."""
         ...
 
     async def command(self, body: bytes, signed_in_as: str | None) -> Answer:
@@ -168,6 +201,8 @@ class Running:
         try:
             await self._tables()
             return Answer(200, (await question()).encode(), "text/csv")
+        except KeyError as error:
+            return _json(404, {"error": error.args[0]})
         except (TryNextTick, Refused) as error:
             return _json(503, {"error": f"the tables do not answer: {error}"})
 
@@ -194,6 +229,17 @@ class Running:
         return await self._answered(
             200, lambda: answers.events(self.engine, asked.get("shard"), since, limit)
         )
+
+    async def usage(self, asked: Mapping[str, str]) -> Answer:
+        """Figures of each minute, or of each `step`; 400 where a field cannot be read."""
+        try:
+            since, until, step, form = _asked_usage(asked, self.engine.clock.now())
+        except ValueError as error:
+            return _json(400, {"error": str(error)})
+        shard, engine = asked.get("shard"), self.engine
+        if form == "csv":
+            return await self._sheet(lambda: answers.usage_sheet(engine, shard, since, until, step))
+        return await self._answered(200, lambda: answers.usage(engine, shard, since, until, step))
 
     async def command(self, body: bytes, signed_in_as: str | None) -> Answer:
         """
@@ -262,6 +308,10 @@ class Misconfigured:
         return self._unavailable()
 
     async def events(self, asked: Mapping[str, str]) -> Answer:
+        """503 with the faults."""
+        return self._unavailable()
+
+    async def usage(self, asked: Mapping[str, str]) -> Answer:
         """503 with the faults."""
         return self._unavailable()
 

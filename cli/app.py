@@ -238,18 +238,27 @@ def watch(session: Session, every: float, times: int | None) -> None:
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="A UTC day; without it today.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The last day, for several.")
 @click.option("--shard", help="Only this shard.")
+@click.option(
+    "--step",
+    type=click.Choice(["1", "5", "15", "60"]),
+    default="60",
+    show_default=True,
+    help="Minutes a row.",
+)
 @click.option("--csv", is_flag=True, help="CSV (RFC 4180), for a spreadsheet.")
 @asks
-def report(session: Session, day: date | None, until: date | None, shard: str | None, csv: bool) -> None:
-    """Usage of a day: peaks, bridge-hours, egress, scale events, cost."""
+def report(
+    session: Session, day: date | None, until: date | None, shard: str | None, step: str, csv: bool
+) -> None:
+    """Usage of a day or several: bridges, conferences, people, traffic and demand."""
     app = session.app()
     first = day or date.fromisoformat(str(app.get("status")["at"])[:10])
-    asked = {"from": f"{first:%Y-%m-%d}", "to": f"{until or first:%Y-%m-%d}", "shard": shard}
+    asked = {"from": f"{first:%Y-%m-%d}", "to": f"{until or first:%Y-%m-%d}", "shard": shard, "step": step}
     if csv:
         click.echo(app.text("usage", format="csv", **asked), nl=False)
         return
     answer = app.get("usage", **asked)
-    session.tell(answer, lambda console, told: show.rows(console, told.get("rows", ())))
+    session.tell(answer, lambda console, told: show.rows(console, told["rows"], show.USAGE))
 
 
 # --- commanding -----------------------------------------------------------------------------

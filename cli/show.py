@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -225,13 +225,27 @@ def event(console: Console, row: Json) -> None:
     )
 
 
-def rows(console: Console, found: Iterable[Json]) -> None:
-    """Any rows as a table: a column for each field of the first."""
-    listed = list(found)
-    if not listed:
-        console.print("nothing in this time")
+USAGE = (
+    "at",
+    "shard",
+    "listed",
+    "accepting",
+    "draining",
+    "wanted",
+    "demand",
+    "conferences",
+    "participants",
+    "out_mbps",
+)
+"""What fits a terminal; JSON and CSV have everything."""
+
+
+def rows(console: Console, found: Sequence[Json], columns: Sequence[str]) -> None:
+    """Rows as a table of these columns."""
+    if not found:
+        console.print("Nothing was recorded in this time.")
         return
-    table = _table(*listed[0])
-    for row in listed:
-        table.add_row(*(_text(row.get(name)) for name in listed[0]))
+    table = _table(*columns)
+    for row in found:
+        table.add_row(*(_text(row.get(name)) for name in columns))
     console.print(table)

@@ -350,7 +350,7 @@
   async function usageOf(shard, hours) {
     const now = new Date($("freshness").textContent.slice(6, 25).replace(" ", "T") + "Z");
     const from = new Date(now - hours * 3600000);
-    const answer = await ask("usage", { shard, from: from.toISOString(), to: now.toISOString(), format: "json" });
+    const answer = await ask("usage", { shard, from: from.toISOString(), to: now.toISOString(), step: hours > 24 ? 15 : 1 });
     return answer && thinned(answer.rows || [], hours > 24 ? 15 : 1);
   }
 

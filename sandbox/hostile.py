@@ -236,7 +236,7 @@ class HostileStore:
         site = self._site
         if site.strikes("tables_unavailable"):
             raise TryNextTick("the tables do not answer")
-        writes = name not in ("load", "load_state", "decisions", "events")
+        writes = name not in ("load", "load_state", "decisions", "events", "minutes")
         if name.startswith("put_") and site.strikes("table_conflict", 0.1):
             raise StateChanged("the row was written by another")
         answer = await getattr(self._inner, name)(*args)

@@ -180,6 +180,13 @@ class MemoryStore:
             del rows[next(iter(rows))]
         self.tap.done("append_usage", shard=shard)
 
+    async def minutes(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Usage rows from `since` on and before `until`, oldest first, each with its minute as `at` (ISO)."""
+        self.tap.reading("minutes", until, shard=shard)
+        begin, end = (each.replace(second=0, microsecond=0) for each in (since, until))
+        rows = sorted(self._shard(shard).usage.items())
+        return [{"at": f"{at:%Y-%m-%dT%H:%M}:00Z", **row} for at, row in rows if begin <= at < end]
+
     async def decisions(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest decision records, newest first, of today and yesterday."""
         self.tap.reading("decisions", now, shard=shard)

@@ -418,6 +418,12 @@ class WitnessedStore(_Port):
         """Write the usage row of this minute."""
         await self._write("append_usage", shard, at, usage)
 
+    async def minutes(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Usage rows of a time."""
+        self._alive()
+        found: Sequence[Mapping[str, Any]] = await self._inner.call("minutes", shard, since, until)
+        return found
+
     async def decisions(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest decision records."""
         await self._process.ask()

@@ -12,6 +12,7 @@ from scaler.decision import Reason
 from scaler.doctor import examine
 from scaler.errors import Refused, TryNextTick
 from scaler.explain import SENTENCES, bridge_in_words, command_record, iso, refusal_in_words
+from scaler.minutes import thinned
 from scaler.model import BridgeMemory, Command, Night, Phase, ShardMemory
 from scaler.ports import ShardRows
 from scaler.selection import is_our_drain_row
@@ -317,3 +318,32 @@ def _named(engine: Engine, shard: str | None) -> list[str]:
     if shard and shard not in engine.shards:
         raise KeyError(f"no shard {shard!r}; there are: {', '.join(engine.shards)}")
     return [shard] if shard else list(engine.shards)
+
+
+async def usage(
+    engine: Engine, shard: str | None, since: datetime, until: datetime, step: int
+) -> dict[str, Any]:
+    """
+    Usage from `since` on and before `until`, one row for each `step` minutes, oldest first.
+
+    Raises `KeyError` as `explain`.
+    """
+    names = _named(engine, shard)
+    found = await asyncio.gather(*(engine.store.minutes(name, since, until) for name in names))
+    rows = [
+        {"at": row["at"], "shard": name, **row}
+        for name, rows in zip(names, found, strict=True)
+        for row in rows
+    ]
+    return {
+        "from": iso(since),
+        "to": iso(until),
+        "step_minutes": step,
+        "rows": sorted(thinned(rows, step), key=lambda row: (row["at"], row["shard"])),
+    }
+
+
+async def usage_sheet(engine: Engine, shard: str | None, since: datetime, until: datetime, step: int) -> str:
+    """Write the same as CSV: a column for each figure that any row has."""
+    rows = (await usage(engine, shard, since, until, step))["rows"]
+    return csv_text(list(dict.fromkeys(name for row in rows for name in row)) or ["at", "shard"], rows)

@@ -233,6 +233,10 @@ class Store(Protocol):
         """Write the shard's usage row of this minute (the last one in a minute wins)."""
         ...
 
+    async def minutes(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Usage rows from `since` on and before `until`, oldest first, each with its minute as `at` (ISO)."""
+        ...
+
     async def decisions(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest decision records, newest first, of today and yesterday."""
         ...

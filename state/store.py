@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeVar
 
 from azure.core.credentials_async import AsyncTokenCredential
@@ -14,7 +14,14 @@ from azure.data.tables.aio import TableServiceClient
 from scaler.errors import LeaseHeld, Refused, StateChanged
 from scaler.model import BridgeMemory, Command, CreateIntent, Phase, ShardMemory
 from scaler.ports import Lease, ShardRows, Stored
-from state.records import day_partition, minute_key, newest_first_key, read_record, record_row
+from state.records import (
+    day_partition,
+    minute_key,
+    minute_of,
+    newest_first_key,
+    read_record,
+    record_row,
+)
 from state.rows import BRIDGES, COMMANDS, INTENTS, LEASES, STATES, Entity, LeaseRow, RowFormat
 from state.tables import SDK_OPTIONS, TRANSACTION_ROWS, Tables, Write
 
@@ -193,6 +200,21 @@ class TableStore:
     async def append_usage(self, shard: str, at: datetime, usage: Mapping[str, Any]) -> None:
         """Write the shard's usage row of this minute (the last one in a minute wins)."""
         await self._tables.put("usage", record_row(day_partition(shard, at), minute_key(at), usage))
+
+    async def minutes(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Usage rows from `since` on and before `until`, oldest first, each with its minute as `at` (ISO)."""
+        first, last = since.astimezone(UTC).date(), until.astimezone(UTC).date()
+        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        pages = await asyncio.gather(*(self._minutes_of(shard, day) for day in days))
+        begin, end = minute_of(since), minute_of(until)
+        return [row for page in pages for row in page if begin <= row["at"] < end]
+
+    async def _minutes_of(self, shard: str, day: date) -> list[dict[str, Any]]:
+        partition = day_partition(shard, datetime.combine(day, time(), UTC))
+        rows = await self._tables.query("usage", "PartitionKey eq @partition", {"partition": partition})
+        return [
+            {"at": f"{day}T{row['RowKey'][:2]}:{row['RowKey'][2:]}:00Z", **read_record(row)} for row in rows
+        ]
 
     async def decisions(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest decision records, newest first, of today and yesterday."""

@@ -171,6 +171,23 @@ async def test_events_are_lines_and_follow_on(terminal: Terminal, monkeypatch: p
     assert len(followed.out.splitlines()) == 3  # told once, although it looked twice
 
 
+async def test_report_is_a_table_json_or_csv(terminal: Terminal):
+    """Of today without a day; a day of which nothing is known says so."""
+    await terminal.ticks(2)
+    ran = await terminal.run("report", "--step", "1")
+    assert ran.code == Exit.OK
+    assert ran.out.count(SHARD) == 3
+    rows = (await terminal.asks("report", "--day", "2026-11-18", "--until", "2026-11-18"))["rows"]
+    assert [(row["at"], row["listed"]) for row in rows] == [("2026-11-18T09:00:00Z", 2)]
+    lines = (await terminal.run("report", "--csv", "--step", "1", "--shard", SHARD)).out.splitlines()
+    assert lines[0].startswith("at,shard,listed,healthy,accepting")
+    assert len(lines) == 4
+    empty = await terminal.run("report", "--day", "2020-01-01")
+    assert "Nothing was recorded" in empty.out
+    assert (await terminal.run("report", "--csv", "--shard", "x")).code == Exit.REFUSED
+    assert (await terminal.run("report", "--day", "yesterday")).code == Exit.USAGE
+
+
 async def test_watch_draws_the_status_again(terminal: Terminal, monkeypatch: pytest.MonkeyPatch):
     """As often as asked for, at its pace."""
     waited: list[float] = []

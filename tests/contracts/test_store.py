@@ -176,6 +176,22 @@ async def test_a_stale_bridge_is_not_deleted(store: Store):
     assert set((await store.load("a")).bridges) == {"vm-1"}
 
 
+async def test_minutes_are_read_in_their_order_and_no_others(store: Store):
+    """From the first minute on and before the last, over midnight, each with its minute; unknown stays so."""
+    start = NOW.replace(hour=23, minute=58, second=20)
+    for number in range(5):
+        await store.append_usage("a", start + number * MINUTE, {"people": number, "capacity": None})
+    await store.append_usage("b", start, {"people": 9})
+    rows = await store.minutes("a", start + MINUTE, start + 4 * MINUTE)
+    assert [row["at"] for row in rows] == [
+        "2026-03-01T23:59:00Z",
+        "2026-03-02T00:00:00Z",
+        "2026-03-02T00:01:00Z",
+    ]
+    assert [(row["people"], row["capacity"]) for row in rows] == [(1, None), (2, None), (3, None)]
+    assert await store.minutes("c", start, start + MINUTE) == []
+
+
 async def test_writing_nothing_is_harmless(store: Store):
     """No rows, no events: no call fails."""
     assert list(await store.put_bridges("a", [])) == []

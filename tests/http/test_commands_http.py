@@ -116,3 +116,26 @@ async def test_events_are_read_from_a_moment_on(it: Installation):
         status, body = await get("events", **bad)
         assert status == 400
         assert "since: an ISO time" in body["error"]
+
+
+async def test_usage_is_told_by_the_minute_or_thinned(it: Installation):
+    """The last day without a time; a field that cannot be read is a fault that says what is allowed."""
+    await timer(it, 3)
+    status, body = await get("usage")
+    assert status == 200
+    assert [row["listed"] for row in body["rows"]] == [2, 2]  # the present minute is not over
+    assert (await get("usage", step="60"))[1]["rows"][0]["listed"] == 2
+    assert len((await get("usage", **{"from": "2026-11-18", "to": "2026-11-18"}))[1]["rows"]) == 3
+    assert (await get("usage", shard="x"))[0] == 404
+    bad = (
+        {"from": "yesterday"},
+        {"from": "2026-11-18T00:00:00"},
+        {"from": "2026-11-19", "to": "2026-11-18"},
+        {"from": "2026-01-01", "to": "2026-11-18"},
+        {"step": "7"},
+        {"format": "xml"},
+    )
+    for asked in bad:
+        status, body = await get("usage", **asked)
+        assert (asked, status) == (asked, 400)
+        assert "allowed" in body["error"] or "from, to: days" in body["error"]

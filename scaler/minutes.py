@@ -1,0 +1,40 @@
+"""Minutes of usage, thinned to what a chart can show. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+STEPS = (1, 5, 15, 60)
+"""Minutes that one row may stand for."""
+
+
+def thinned(rows: Iterable[Mapping[str, Any]], step: int) -> list[dict[str, Any]]:
+    """
+    Return one row for each `step` minutes in which anything is known: `at` is its first minute.
+
+    A figure is the mean of what is known of it; None where nothing is. A gap stays a gap.
+    """
+    if step == 1:
+        return [dict(row) for row in rows]
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((str(row["shard"]), _begin(str(row["at"]), step)), []).append(row)
+    return [_mean(shard, at, group) for (shard, at), group in groups.items()]
+
+
+def _begin(at: str, step: int) -> str:
+    moment = datetime.fromisoformat(at)
+    whole = moment - timedelta(minutes=moment.minute % step)
+    return whole.isoformat().replace("+00:00", "Z")
+
+
+def _mean(shard: str, at: str, group: list[Mapping[str, Any]]) -> dict[str, Any]:
+    names = dict.fromkeys(name for row in group for name in row if name not in ("at", "shard"))
+    return {"at": at, "shard": shard, **{name: _of(name, group) for name in names}}
+
+
+def _of(name: str, group: list[Mapping[str, Any]]) -> float | None:
+    known = [row[name] for row in group if isinstance(row.get(name), (int, float))]
+    return round(sum(known) / len(known), 3) if known else None
