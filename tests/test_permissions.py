@@ -23,7 +23,7 @@ from tests.compute.azure_faces import (
     new_world,
     trusting_transport,
 )
-from tests.documented import actions, section
+from tests.documented import actions, section, text_of
 
 FORBIDDEN = re.compile(r"\*|virtualMachineScaleSets/delete$|runCommand|Microsoft\.Authorization/|KeyVault")
 
@@ -93,8 +93,15 @@ def test_the_role_is_both_tables_and_nothing_else():
     assert (role["NotActions"], role["DataActions"], role["NotDataActions"]) == ([], [], [])
 
 
+def test_what_is_deployed_grants_the_same():
+    """The roles that infra/ makes hold both tables and nothing else, by kind of scope."""
+    by_scope = json.loads(text_of("infra/modules/access/actions.json"))
+    granted = [action for listed in by_scope.values() for action in listed]
+    assert sorted(granted) == sorted(actions("Asked for by name") | actions("Checked along the way"))
+
+
 def test_no_permission_is_wide():
     """Nothing grants everything, deletes a whole scale set, runs commands or gives rights away."""
     granted = actions("Asked for by name") | actions("Checked along the way")
-    assert len(granted) == 18
+    assert len(granted) == 19
     assert [action for action in granted if FORBIDDEN.search(action)] == []
