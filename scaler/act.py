@@ -54,6 +54,7 @@ from scaler.model import (
     Purpose,
     Reach,
     Snapshot,
+    changed,
 )
 from scaler.policy import ScalingPolicy
 from scaler.ports import Bridges, Clock, Cloud, Images, Lease, Target
@@ -130,7 +131,7 @@ def _ask_anew(action: Action, hands: Hands, ledger: Ledger) -> None:
     memory = ledger.bridges.get(getattr(action, "vm_id", ""))
     if memory is not None and memory.phase is Phase.READY:
         now = hands.clock.now()
-        ledger.remember(replace(memory, address=None, process_started_at=None, restart_seen_at=now))
+        ledger.remember(changed(memory, address=None, process_started_at=None, restart_seen_at=now))
 
 
 class CallFailed(ScalerError):
@@ -161,7 +162,7 @@ async def _do(action: Action, hands: Hands, ledger: Ledger) -> None:
             await _drain(action, hands, ledger)
         case Repurpose():
             memory = ledger.bridge(action.vm_id)
-            await ledger.intend(replace(memory, purpose=action.purpose, epoch=hands.lease.epoch))
+            await ledger.intend(changed(memory, purpose=action.purpose, epoch=hands.lease.epoch))
         case Fence():
             await _fence(action, hands, ledger)
         case Delete():
@@ -184,11 +185,11 @@ async def _undrain(action: Undrain, hands: Hands, ledger: Ledger) -> None:
     if memory.ever_ready:
         await ledger.intend_state(replace(ledger.state, last_undrain_at=now))
     await ledger.intend(
-        replace(memory, wanted_drain=False, drain_asked_at=now, drained_at=None, epoch=hands.lease.epoch)
+        changed(memory, wanted_drain=False, drain_asked_at=now, drained_at=None, epoch=hands.lease.epoch)
     )
     await _called(hands.bridges.set_drain(_target(hands, memory), on=False))
     for vm_id in action.answers:
-        ledger.remember(replace(ledger.bridge(vm_id), hot_answered=True))
+        ledger.remember(changed(ledger.bridge(vm_id), hot_answered=True))
 
 
 async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
@@ -218,13 +219,13 @@ async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
         await hands.bridges.set_drain(target, on=True)
     except Refused as error:
         # Nothing was drained: back as it was, and not asked again until another process runs.
-        ledger.remember(replace(memory, failure=str(error)))
+        ledger.remember(changed(memory, failure=str(error)))
         raise CallFailed(error) from error
     except TryNextTick as error:
         raise CallFailed(error) from error
     confirmed = await hands.bridges.read(target)
     if confirmed.drain is True and not is_another(draining, confirmed):
-        ledger.remember(replace(draining, drained_at=hands.clock.now()))
+        ledger.remember(changed(draining, drained_at=hands.clock.now()))
 
 
 async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
@@ -275,7 +276,7 @@ async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:
     if action.cause not in (Cause.TEAR_DOWN, Cause.RECYCLE):
         await ledger.intend_state(replace(ledger.state, last_clean_up_at=now))
     operation = await _called(hands.cloud.delete(bridge.instance), stops=True)
-    ledger.remember(replace(deleting, operation=operation))
+    ledger.remember(changed(deleting, operation=operation))
 
 
 async def _prove_gone(action: Delete, hands: Hands, instance: Instance, memory: BridgeMemory) -> None:
@@ -360,7 +361,7 @@ def _empty(report: Poll) -> bool:
 def _prove_age(hands: Hands, memory: BridgeMemory, report: Poll) -> None:
     """The process may have restarted, idle, without a total to show it: judge its age once more."""
     started = report.process_started_at or memory.process_started_at
-    age = uptime(replace(memory, process_started_at=started), hands.snapshot.now)
+    age = uptime(changed(memory, process_started_at=started), hands.snapshot.now)
     old_enough = age is not None and age > timedelta(minutes=hands.policy.uptime_minutes)
     _prove(old_enough, f"its process started {started}")
 
@@ -398,7 +399,7 @@ async def _scale_out(action: ScaleOut, hands: Hands, ledger: Ledger) -> None:
         replace(before, last_scale_out_at=now, blind_bought=before.blind_bought or blind)
     )
     for vm_id in action.answers:
-        await ledger.intend(replace(ledger.bridge(vm_id), hot_answered=True))
+        await ledger.intend(changed(ledger.bridge(vm_id), hot_answered=True))
     try:
         operation = await _write_capacity(hands, action.capacity)
     except CallFailed as error:
@@ -418,7 +419,7 @@ def _not_bought(ledger: Ledger, intents: list[CreateIntent], error: CallFailed, 
         return
     ledger.remember_machines([replace(i, ended_at=now, error=str(error)) for i in intents])
     for vm_id in {vm_id for intent in intents for vm_id in intent.answers}:
-        ledger.remember(replace(ledger.bridge(vm_id), hot_answered=False))
+        ledger.remember(changed(ledger.bridge(vm_id), hot_answered=False))
     state = ledger.state
     if isinstance(cause, Throttled):
         wait = timedelta(seconds=cause.retry_after_seconds or 60)

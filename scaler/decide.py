@@ -22,7 +22,7 @@ from scaler.decision import (
 )
 from scaler.floors import with_floors
 from scaler.images import build_step, model_step, prunings
-from scaler.model import BridgeMemory, Night, Phase, Reach, ShardMemory, Snapshot
+from scaler.model import BridgeMemory, Night, Phase, Reach, ShardMemory, Snapshot, changed
 from scaler.policy import ScalingPolicy
 from scaler.scale_in import (
     Shrink,
@@ -328,7 +328,7 @@ def _with_refusals(fleet: Fleet, refusals: tuple[Refusal, ...]) -> Mapping[str, 
         if reason is None and memory.phase in _PHASES_THAT_WAIT and memory.ever_ready:
             reason = str(Reason.NOT_OLDEST)
         since = memory.refusal_since if reason == memory.refusal else fleet.now
-        result[bridge.vm_id] = replace(memory, refusal=reason, refusal_since=since if reason else None)
+        result[bridge.vm_id] = changed(memory, refusal=reason, refusal_since=since if reason else None)
     return result
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scaler.decision import EventKind
-from scaler.model import BridgeMemory, BridgeStats, Instance, PlatformLoad, Poll, Power, Reach
+from scaler.model import BridgeMemory, BridgeStats, Instance, PlatformLoad, Poll, Power, Reach, changed
 from scaler.noticed import Log
 
 POLLS_REMEMBERED = 5
@@ -21,7 +20,7 @@ def learn_support(memory: BridgeMemory, poll: Poll, log: Log) -> BridgeMemory:
         return memory
     if not poll.supported:
         log.say(EventKind.UNSUPPORTED, memory, "its JVB is older than stable 7210 (2022-04): left alone")
-    return replace(memory, unsupported=not poll.supported)
+    return changed(memory, unsupported=not poll.supported)
 
 
 def why_unhealthy(memory: BridgeMemory, instance: Instance, poll: Poll, *, fresh: bool) -> str | None:
@@ -62,7 +61,7 @@ def _why_not_serving(stats: BridgeStats) -> str | None:
 def remember_poll(memory: BridgeMemory, *, good: bool, now: datetime) -> BridgeMemory:
     """Add this poll to the last five, and keep since when it is bad."""
     polls = (memory.polls + ("1" if good else "0"))[-POLLS_REMEMBERED:]
-    return replace(memory, polls=polls, bad_since=None if good else memory.bad_since or now)
+    return changed(memory, polls=polls, bad_since=None if good else memory.bad_since or now)
 
 
 def quiet_since(memory: BridgeMemory, platform: PlatformLoad | None, now: datetime) -> datetime | None:

@@ -16,13 +16,12 @@ every term is proved anew.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from scaler.errors import ScalerError
-from scaler.model import BridgeMemory, Phase
+from scaler.model import BridgeMemory, Phase, changed
 
 
 class Move(StrEnum):
@@ -90,7 +89,7 @@ def moved(memory: BridgeMemory, move: Move, now: datetime, **changes: Any) -> Br
     phase = after(memory.phase, move)
     since = memory.phase_since if phase is memory.phase else now
     forgotten = _FORGET.get(phase, {}) if phase is not memory.phase else {}
-    return replace(memory, **{**forgotten, "phase": phase, "phase_since": since, **changes})
+    return changed(memory, **{**forgotten, "phase": phase, "phase_since": since, **changes})
 
 
 NO_EMPTY_PROOF: dict[str, Any] = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class Phase(StrEnum):
@@ -228,7 +229,7 @@ class ProcessTotals:
     bytes_received: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: `changed` copies its fields all at once
 class BridgeMemory:
     """
     What we remember of one machine between ticks: one row of `bridges`, keyed by vmId.
@@ -314,6 +315,20 @@ class BridgeMemory:
     failure: str | None = None
     refusal: str | None = None
     refusal_since: datetime | None = None
+
+
+def changed(memory: BridgeMemory, **changes: Any) -> BridgeMemory:
+    """
+    Return the memory with these fields changed. Raises `TypeError` for a field that it does not have.
+
+    Does what `dataclasses.replace` does, without setting each of some sixty fields again: that took a
+    fifth of a tick.
+    """
+    if unknown := changes.keys() - vars(memory).keys():
+        raise TypeError(f"BridgeMemory has no field {', '.join(sorted(unknown))}")
+    copy = object.__new__(BridgeMemory)
+    vars(copy).update(vars(memory), **changes)
+    return copy
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from scaler.model import (
     Poll,
     Power,
     ScaleSet,
+    changed,
 )
 from scaler.policy import ScalingPolicy
 from scaler.ports import Bridges, Cloud, Images, Metrics, Operation, Target
@@ -158,6 +159,6 @@ def _with_delete(memory: BridgeMemory, state: Operation, now: datetime, events: 
     if not state.done:
         return memory
     if state.error is None:
-        return replace(memory, operation=None)
+        return changed(memory, operation=None)
     events.append(Event(EventKind.DELETE_FAILED, memory.name, state.error, memory.vm_id))
-    return replace(memory, operation=None, delete_not_before=now + delete_retry(memory.delete_attempts))
+    return changed(memory, operation=None, delete_not_before=now + delete_retry(memory.delete_attempts))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scaler.decision import EventKind
 from scaler.lifecycle import NO_EMPTY_PROOF, Move, moved
-from scaler.model import BridgeMemory, BridgeStats, Instance, Phase, Poll, Power, Purpose, Reach
+from scaler.model import BridgeMemory, BridgeStats, Instance, Phase, Poll, Power, Purpose, Reach, changed
 from scaler.noticed import Log
 from scaler.policy import ScalingPolicy
 
@@ -86,13 +86,13 @@ def _draining(seen: Seen, policy: ScalingPolicy, now: datetime, log: Log) -> Bri
     if not drain:
         if memory.drained_at is not None:
             log.say(EventKind.DRAIN_LOST, memory, "we drained it, and it says that it is not drained")
-        return replace(
+        return changed(
             memory,
             drained_at=None,
             drain_unseen_polls=memory.drain_unseen_polls + 1,
             **NO_EMPTY_PROOF,
         )
-    memory = replace(memory, drained_at=memory.drained_at or now, drain_unseen_polls=0)
+    memory = changed(memory, drained_at=memory.drained_at or now, drain_unseen_polls=0)
     settled_at = (memory.drained_at or now) + timedelta(seconds=policy.settle_seconds)
     return _empty_proof(memory, seen, now) if now >= settled_at else memory
 
@@ -141,11 +141,11 @@ def _empty_proof(memory: BridgeMemory, seen: Seen, now: datetime) -> BridgeMemor
     if memory.ever_ready and (stats is None or not stats.mucs_joined):
         empty = False  # cut off from Jicofo it may be empty only because nobody can tell it of calls
     if not empty or stats is None or stats.total_conferences_created is None:
-        return replace(memory, **NO_EMPTY_PROOF)
+        return changed(memory, **NO_EMPTY_PROOF)
     if memory.empty_since is None or memory.created_at_empty != stats.total_conferences_created:
         created = stats.total_conferences_created
-        return replace(memory, empty_since=now, empty_seen_at=now, created_at_empty=created)
-    return replace(memory, empty_seen_at=now)
+        return changed(memory, empty_since=now, empty_seen_at=now, created_at_empty=created)
+    return changed(memory, empty_seen_at=now)
 
 
 def _is_empty(stats: BridgeStats) -> bool:
@@ -159,14 +159,14 @@ def _exit_proof(seen: Seen, memory: BridgeMemory, now: datetime) -> BridgeMemory
     Anything that answers starts over. A time-out proves neither: it keeps what was proved, and adds nothing.
     """
     if seen.poll.reach in (Reach.ANSWERED, Reach.BROKEN):
-        return replace(memory, refused_since=None, refused_seen_at=None, exited_at=None)
+        return changed(memory, refused_since=None, refused_seen_at=None, exited_at=None)
     stopped = seen.instance.power is Power.STOPPED
     refused = seen.poll.reach is Reach.REFUSED and seen.instance.power is Power.RUNNING
     if not refused and not stopped:
         return memory
     since = memory.refused_since or now
     exited = memory.exited_at or (now if now - since >= EXIT_PROOF else None)
-    return replace(memory, refused_since=since, refused_seen_at=now, exited_at=exited)
+    return changed(memory, refused_since=since, refused_seen_at=now, exited_at=exited)
 
 
 def is_proved_empty(memory: BridgeMemory) -> bool:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scaler.decision import EventKind
-from scaler.model import BridgeMemory, BridgeStats, Poll, ProcessTotals
+from scaler.model import BridgeMemory, BridgeStats, Poll, ProcessTotals, changed
 from scaler.noticed import Log
 from scaler.policy import ScalingPolicy
 
@@ -22,13 +21,13 @@ def learn_process(memory: BridgeMemory, poll: Poll, now: datetime, log: Log) -> 
     told, totals = poll.process_started_at, totals_of(poll.stats)
     restarted = is_another(memory, poll)
     if totals is not None:
-        memory = replace(memory, totals=totals)
+        memory = changed(memory, totals=totals)
     if told is not None:
-        memory = replace(memory, process_started_at=told)
+        memory = changed(memory, process_started_at=told)
     if not restarted:
         return _first_drain_seen(memory, poll, first=memory.stats_timestamp is None), False
     log.say(EventKind.RESTARTED, memory, f"another JVB process answers (started {told or 'unknown'})")
-    memory = replace(
+    memory = changed(
         memory,
         process_started_at=told,
         restart_seen_at=now,
@@ -63,11 +62,11 @@ def _first_drain_seen(memory: BridgeMemory, poll: Poll, *, first: bool) -> Bridg
     Only for processes whose beginning we saw: an adopted bridge that drains was drained by someone.
     """
     if poll.drain is False:
-        return replace(memory, starts_drained=False)
+        return changed(memory, starts_drained=False)
     started = process_began(memory)
     began_here = not memory.ever_ready or (started is not None and started >= memory.first_seen)
     if first and poll.drain and began_here:
-        return replace(memory, starts_drained=True)
+        return changed(memory, starts_drained=True)
     return memory
 
 
@@ -130,7 +129,7 @@ def judge_freshness(
     if before is not None and stats.timestamp <= before:
         # Set back, not frozen: only the next report can tell whether this clock keeps its pace.
         set_back = stats.timestamp < before
-        return replace(
+        return changed(
             memory, stats_timestamp=stats.timestamp, polled_at=poll.at
         ) if set_back else memory, False
     skew = offset if memory.skew_seconds is None else min(memory.skew_seconds, offset)
@@ -142,7 +141,7 @@ def judge_freshness(
     if abs(skew) > SKEW_WORTH_SAYING_SECONDS and not _is_skewed(memory):
         log.say(EventKind.CLOCK_SKEW, memory, f"its clock differs from ours by {-skew:.0f} s")
     return (
-        replace(memory, stats_timestamp=stats.timestamp, polled_at=poll.at, skew_seconds=round(skew, 3)),
+        changed(memory, stats_timestamp=stats.timestamp, polled_at=poll.at, skew_seconds=round(skew, 3)),
         fresh,
     )
 

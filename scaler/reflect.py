@@ -26,6 +26,7 @@ from scaler.model import (
     ScaleSet,
     ShardMemory,
     Snapshot,
+    changed,
 )
 from scaler.noticed import Log
 from scaler.passive import Seen, move_by_itself
@@ -159,7 +160,7 @@ def _leave(memory: BridgeMemory, now: datetime, log: Log) -> BridgeMemory:
     if memory.phase is Phase.DELETING:
         log.say(EventKind.GONE, memory, "ARM no longer lists it")
     elif memory.unlisted_since is None:
-        return replace(memory, unlisted_since=now)  # a list may be stale; the next one tells
+        return changed(memory, unlisted_since=now)  # a list may be stale; the next one tells
     else:
         log.say(EventKind.VANISHED, memory, f"was {memory.phase} and is no longer listed: not our doing")
     return moved(memory, Move.NOT_LISTED, now)
@@ -213,7 +214,7 @@ def _count_boots(state: ShardMemory, log: Log, now: datetime) -> ShardMemory:
 
 def _unanswered(bridge: Bridge) -> Bridge:
     """A machine that never came was no answer to a hot bridge."""
-    return replace(bridge, memory=replace(bridge.memory, hot_answered=False))
+    return replace(bridge, memory=changed(bridge.memory, hot_answered=False))
 
 
 # One bridge
@@ -228,7 +229,7 @@ def _bridge(
     now: datetime,
     log: Log,
 ) -> Bridge:
-    memory = replace(
+    memory = changed(
         memory,
         name=instance.name,
         address=instance.address or memory.address,
@@ -244,7 +245,7 @@ def _bridge(
     because = why_unhealthy(memory, instance, poll, fresh=fresh)
     memory = remember_poll(memory, good=because is None, now=now)
     load = demand.measure(memory, stats, platform, policy)
-    memory = replace(
+    memory = changed(
         memory,
         nic_mbps=load.nic_samples,
         cpu_fractions=load.cpu_samples,

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -20,9 +20,9 @@ from scaler.canary import goes_first
 from scaler.decide import decide, hold, left_drained
 from scaler.decision import Action, Decision, Event, EventKind, Reason
 from scaler.errors import LeaseHeld, Refused, StateChanged, TryNextTick
-from scaler.explain import Outcome, action_in_words, iso, record, sentence
+from scaler.explain import Outcome, action_in_words, iso, record
 from scaler.ledger import Ledger
-from scaler.model import BridgeMemory, ShardMemory, Snapshot
+from scaler.model import BridgeMemory, ShardMemory, Snapshot, changed
 from scaler.observe import Ears, follow_operations, listen, look_at_images
 from scaler.policy import ScalingPolicy
 from scaler.ports import Clock, Lease, ShardRows, Store
@@ -90,7 +90,7 @@ def _a_moment_earlier(memory: BridgeMemory) -> BridgeMemory:
     """Let a report that was read seconds ago pass for a new one: the bridge has had no time for another."""
     if memory.stats_timestamp is None:
         return memory
-    return replace(memory, stats_timestamp=memory.stats_timestamp - timedelta(seconds=1))
+    return changed(memory, stats_timestamp=memory.stats_timestamp - timedelta(seconds=1))
 
 
 class Engine:
@@ -289,10 +289,10 @@ class Engine:
         events = [*judged.events, *decision.events, *ledger.events]
         await asyncio.gather(
             self.store.append_decision(shard.name, decision.at, row),
-            self.store.append_usage(shard.name, decision.at, asdict(decision.totals)),
+            self.store.append_usage(shard.name, decision.at, row["totals"]),
             self._append_events(shard.name, decision, events),
         )
-        said = sentence(decision, outcomes, dry_run=self.dry_run)
+        said = row["sentence"]
         for event in events:
             if event.kind is EventKind.ALERT:
                 log.warning("alert %s: %s", event.subject, event.text, extra={"shard": shard.name})
@@ -306,7 +306,7 @@ class Engine:
                 "epoch": decision.epoch,
                 "sentence": said,
                 "actions": row["actions"],
-                **asdict(decision.totals),
+                **row["totals"],
             },
         )
         return Report(shard.name, decision.at, "done", said, row)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -47,8 +48,10 @@ class Column:
     kind: Kind
     path: tuple[str, ...]
     """Field names from the row's dataclass down; two where a dataclass lies in a field."""
-    default: Callable[[], Any] | None
-    """Makes the value of an absent cell; None: the cell must be there."""
+    get: Callable[[Any], Any]
+    """Takes the field's value from the row's dataclass."""
+    required: bool
+    """The cell must be there: its field has no default."""
 
 
 def columns_of(model: type[Any], prefix: str = "", path: tuple[str, ...] = ()) -> Iterator[Column]:
@@ -59,7 +62,9 @@ def columns_of(model: type[Any], prefix: str = "", path: tuple[str, ...] = ()) -
         if is_dataclass(kind) and isinstance(kind, type):
             yield from columns_of(kind, f"{prefix}{item.name}_", where)
         else:
-            yield Column(prefix + item.name, kind_of(kind), where, _default_of(item))
+            yield Column(
+                prefix + item.name, kind_of(kind), where, attrgetter(".".join(where)), _is_required(item)
+            )
 
 
 def kind_of(annotation: Any) -> Kind:
@@ -140,10 +145,8 @@ def _without_none(annotation: Any) -> Any:
     return only
 
 
-def _default_of(item: Any) -> Callable[[], Any] | None:
-    if item.default_factory is not MISSING:
-        return item.default_factory  # type: ignore[no-any-return]
-    return (lambda: item.default) if item.default is not MISSING else None
+def _is_required(item: Any) -> bool:
+    return item.default is MISSING and item.default_factory is MISSING
 
 
 # --- short JSON text, for the few fields that hold several values -----------------------

@@ -69,7 +69,7 @@ class RowFormat(Generic[T]):
         """Return the whole row. None has no cell, so rows must be replaced, never merged."""
         row: Entity = {"PartitionKey": partition, "RowKey": self.key_of(value), "schema": SCHEMA}
         for column in self.columns:
-            held = _at(value, column.path)
+            held = column.get(value)
             if held is not None:
                 _put(row, column.name, column.kind.write(held))
         return {**row, **self._also(value)} if self._also else row
@@ -78,8 +78,11 @@ class RowFormat(Generic[T]):
         """Return the value of a row. Raises `TryNextTick` naming the first cell that does not parse."""
         values: dict[str, Any] = {name: {} for name in self._nested}
         for column in self.columns:
+            cell = _get(row, column.name)
+            if cell is None and not column.required:
+                continue  # the dataclass has its default
             place = values[column.path[0]] if column.path[1:] else values
-            place[column.path[-1]] = self._cell(row, column)
+            place[column.path[-1]] = self._value(row, column, cell)
         for name, kind in self._nested.items():
             values[name] = kind(**values[name])
         if self._key_field:
@@ -93,14 +96,11 @@ class RowFormat(Generic[T]):
         except CellUnreadable as problem:
             raise self._unreadable(row, "schema", problem) from problem
 
-    def _cell(self, row: Mapping[str, Any], column: Column) -> Any:
-        cell = _get(row, column.name)
+    def _value(self, row: Mapping[str, Any], column: Column, cell: Any) -> Any:
         try:
-            if cell is not None:
-                return column.kind.read(cell)
-            if column.default is None:
+            if cell is None:
                 raise CellUnreadable("is missing")
-            return column.default()
+            return column.kind.read(cell)
         except (ValueError, TypeError, KeyError) as problem:
             raise self._unreadable(row, column.name, problem) from problem
 
@@ -127,12 +127,6 @@ COMMANDS = RowFormat(
 )
 
 
-def _at(value: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        value = getattr(value, name)
-    return value
-
-
 def _put(row: Entity, name: str, cell: Any) -> None:
     """Set a cell; JSON text over a cell's limit goes on in `name_2`, `name_3`, and so forth."""
     row[name] = cell
@@ -144,7 +138,9 @@ def _put(row: Entity, name: str, cell: Any) -> None:
 
 def _get(row: Mapping[str, Any], name: str) -> Any:
     cell = row.get(name)
+    if not isinstance(cell, str) or len(cell) < TEXT_LIMIT:
+        return cell
     part = 2
-    while isinstance(cell, str) and isinstance(rest := row.get(f"{name}_{part}"), str):
+    while isinstance(rest := row.get(f"{name}_{part}"), str):
         cell, part = cell + rest, part + 1
     return cell

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from scaler.lifecycle import TABLE, IllegalMove, Move, after, delete_retry, moved
-from scaler.model import Phase, Purpose
+from scaler.model import Phase, Purpose, changed
 from tests.scaler.builders import MINUTE, NOW, draining, found_empty, memory
 
 LIFE = """
@@ -94,3 +95,18 @@ def test_no_proof_outlives_the_state_that_it_proved() -> None:
     assert (draining_on.purpose, draining_on.drained_at) == (Purpose.TEAR_DOWN, fenced.drained_at)
     assert (draining_on.empty_since, draining_on.exited_at, draining_on.failure) == (None, None, "500")
     assert moved(memory(**draining(), exited_at=NOW), Move.FENCE, NOW).exited_at is None
+
+
+def test_a_change_leaves_the_memory_it_came_from_and_equals_a_whole_replace() -> None:
+    """What is remembered is never changed in place, however it is copied."""
+    before = memory("a")
+    after_it = changed(before, address="10.0.0.9", polls="1")
+    assert after_it == replace(before, address="10.0.0.9", polls="1")
+    assert before == memory("a")
+    assert hash(after_it) == hash(replace(after_it))
+
+
+def test_a_field_that_a_memory_does_not_have_is_refused_by_name() -> None:
+    """A misspelt field would be remembered nowhere."""
+    with pytest.raises(TypeError, match="no field adress, pols"):
+        changed(memory("a"), pols="1", adress=None)
