@@ -187,6 +187,7 @@ class Azure:
     ) -> None:
         scale_set.unlisted -= 1
         vm = self._new_vm(scale_set, self._agenda.now, self.galleries.resolve(scale_set.image))
+        self.galleries.machines_with[self.galleries.defect_of(vm.image)] += 1
         operation.waits_for.add(vm.name)
         operation.waits_for.discard(placeholder)
         if scale_set.allocation_error is not None:

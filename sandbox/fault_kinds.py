@@ -12,6 +12,8 @@ from sandbox.bridge import SimBridge
 from sandbox.bridge_report import MISSING
 from sandbox.cloud import BootModel, SimVm
 from sandbox.faults import Begin, Fault, Kind, Site, Undo, forced
+from sandbox.gallery import Defect
+from sandbox.scenario import DEFINITION
 from sandbox.world import WorldError
 from scaler.model import Command, CommandKind
 
@@ -415,6 +417,29 @@ def _etag_moves(site: Site) -> None:
         return
 
 
+# Images
+
+
+def _image_broken(site: Site, fault: Fault) -> Undo:
+    """A version is published of which no sound bridge comes; counted when a machine is made of it."""
+    rng = Random(fault.pick)
+    _publish(site, defect=rng.choice([each for each in Defect if each is not Defect.NONE]))
+    return _nothing
+
+
+def _image_published(site: Site, fault: Fault) -> Undo:
+    """A version appears at any time, also in the middle of the night, and takes its time to be usable."""
+    rng = Random(fault.pick)
+    site.exercised[fault.kind] += 1
+    _publish(site, replicated_after_s=rng.choice((0.0, 900.0)), excluded=rng.random() < 0.2)
+    return _nothing
+
+
+def _publish(site: Site, **details: Any) -> None:
+    galleries = site.world.galleries
+    galleries.publish(DEFINITION, galleries.next_name(DEFINITION), **details)
+
+
 # The function's hosts
 
 
@@ -467,6 +492,10 @@ COMMAND_KINDS = (
     Kind("command_floor", 0.5, (60, 3600), _commands_floor),
     Kind("command_replace", 0.7, (400, 700), _commands_replace),
 )
+IMAGE_KINDS = (
+    Kind("image_broken", 0.3, (0, 0), _image_broken),
+    Kind("image_published", 0.5, (0, 0), _image_published),
+)
 ARM_KINDS = (
     _of_ports("arm_throttled", 0.5, 30, 240),
     _of_ports("arm_conflict", 0.5, 30, 240),
@@ -508,6 +537,7 @@ KINDS: dict[str, Kind] = {
         *BRIDGE_KINDS,
         *MACHINE_KINDS,
         *COMMAND_KINDS,
+        *IMAGE_KINDS,
         *ARM_KINDS,
         *MONITOR_KINDS,
         *TABLE_KINDS,

@@ -7,6 +7,7 @@ comes of them, or one that looks well at first.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -75,6 +76,8 @@ class Galleries:
     """By id in lower case."""
     templates: dict[str, SimTemplate] = field(default_factory=dict)
     """By id in lower case."""
+    machines_with: Counter[Defect] = field(default_factory=Counter)
+    """How many machines were made of versions with each defect."""
 
     def publish(
         self,
@@ -137,12 +140,13 @@ class Galleries:
         template.state = "Succeeded"
         self.publish(
             template.definition_id,
-            self._next_name(template.definition_id),
+            self.next_name(template.definition_id),
             defect=template.defect,
             replicated_after_s=REPLICATION_SECONDS,
         )
 
-    def _next_name(self, definition_id: str) -> str:
+    def next_name(self, definition_id: str) -> str:
+        """Version that a build would publish."""
         numbers = [[int(part) for part in version.name.split(".")] for version in self.of(definition_id)]
         newest = max(numbers, default=[1, 0, -1])
         return ".".join(str(part) for part in (*newest[:-1], newest[-1] + 1))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from sandbox.bridge_config import BridgeConfig
+from sandbox.gallery import Defect
 from sandbox.inprocess import scale_set_id
 from sandbox.workload import PlannedConference, Workload
 from sandbox.world import BootModel, Prestarted, ScaleSetSpec, WorldConfig
@@ -14,6 +17,8 @@ from scaler.policy import ScalingPolicy
 
 SHARD = "jvb-a"
 SCALE_SET = scale_set_id(SHARD)
+GROUP = SCALE_SET.partition("/providers/")[0]
+DEFINITION = f"{GROUP}/providers/Microsoft.Compute/galleries/bridges/images/jvb"
 START = datetime(2026, 11, 18, 9, tzinfo=UTC)
 LAST_CALLS = timedelta(minutes=10)
 """All calls are over so long after the faults."""
@@ -28,6 +33,8 @@ class Scenario:
     policy: ScalingPolicy
     capacity_stays: bool
     """A delete does not lower the capacity: one of the two worlds that Azure may be."""
+    new_version: Defect | None
+    """Of the image version that is published before the night; None: there is none."""
 
 
 def scenario(seed: int, hours: float) -> Scenario:
@@ -47,7 +54,34 @@ def scenario(seed: int, hours: float) -> Scenario:
         bridge=BridgeConfig(initial_drain=rng.random() < 0.8),
         reuse_addresses=rng.random() < 0.5,
     )
-    return Scenario(seed, config, _policy(rng), stays)
+    night = Random(f"{seed}/night")
+    policy = replace(_policy(rng), **_night(night, hours))
+    return Scenario(seed, config, policy, stays, _new_version(night))
+
+
+def _night(rng: Random, hours: float) -> dict[str, Any]:
+    """Half of all runs have a night: somewhere in the world it is the time for it."""
+    if rng.random() < 0.5:
+        return {"recycle": "off"}
+    zone = rng.choice(("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"))
+    opens = START + timedelta(hours=rng.uniform(0.1, 0.4) * min(hours, 24))
+    bake_minutes = rng.choice((1, 5, 15))
+    closes = opens + timedelta(minutes=bake_minutes + rng.uniform(20, 150))
+    return {
+        "recycle": rng.choice(("always", "on_new_image")),
+        "recycle_at": f"{opens.astimezone(ZoneInfo(zone)):%H:%M}",
+        "recycle_until": f"{closes.astimezone(ZoneInfo(zone)):%H:%M}",
+        "time_zone": zone,
+        "recycle_surge": rng.choice((None, 1, 2)),
+        "canary_bake_minutes": bake_minutes,
+        "image_definition_id": DEFINITION if rng.random() < 0.8 else None,
+        "oldest_among": rng.choice(("all", "all", "idle")),
+    }
+
+
+def _new_version(rng: Random) -> Defect | None:
+    choices: tuple[Defect | None, ...] = (None, Defect.NONE, Defect.NONE, Defect.NONE, *Defect)
+    return rng.choice(choices)
 
 
 def _policy(rng: Random) -> ScalingPolicy:

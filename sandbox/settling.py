@@ -32,7 +32,12 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     if stored is None:
         yield "the shard is not remembered"
         return
-    alerts = stored.value.alerts
+    alerts, night = stored.value.alerts, stored.value.night
+    if night.is_open:
+        yield f"the night of {night.date} is open"
+    blocked = stored.value.blocked_images
+    if scale_set.image.lower() in blocked:
+        yield "new machines are made of a blocked image"
     rows = {vm_id: row.value for vm_id, row in table.bridges.items()}
     listed = {vm.vm_id: vm for vm in scale_set.vms.values()}
     yield from (f"row of {rows[vm_id].name} without a machine" for vm_id in rows.keys() - listed.keys())
@@ -40,7 +45,7 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     yield from (f"intent {i.value.intent_id} is open" for i in table.intents.values() if i.value.is_open)
     if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(scale_set):
         return  # too many died for the engine to tell a dead fleet from its own deafness: a person must
-    left = {vm_id for vm_id in listed if _is_left(listed[vm_id], alerts)}
+    left = {vm_id for vm_id, vm in listed.items() if _is_left(vm, alerts) or vm.image.lower() in blocked}
     for vm_id in sorted(listed.keys() & rows.keys() - left):
         yield from _of_one(listed[vm_id], rows[vm_id])
     accepting = sum(is_open(vm) for vm_id, vm in listed.items() if vm_id not in left)

@@ -21,7 +21,7 @@ from sandbox.faults import LONGEST_CLOCK_JUMP_S, Disaster, Fault, Site, draw
 from sandbox.hostile import HostileBridges, HostileCloud, HostileImages, HostileMetrics, HostileStore
 from sandbox.memory_store import MemoryStore
 from sandbox.ports import WorldBridges, WorldCloud, WorldImages, WorldMetrics
-from sandbox.scenario import SCALE_SET, SHARD, Scenario, scenario
+from sandbox.scenario import DEFINITION, SCALE_SET, SHARD, Scenario, scenario
 from sandbox.settling import unrest
 from sandbox.witness import (
     Bench,
@@ -49,6 +49,8 @@ SHARE_OF_NEW_PROCESSES = 0.2
 KILL_WITHIN_EFFECTS = 24
 FREEZE_WITHIN_QUESTIONS = 8
 STORM_EVERY_S = 7.0
+NIGHTLY_EVERY = timedelta(minutes=15)
+NIGHTLY_AFTER_S = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,9 @@ class Run:
         self._rng = Random(f"{played.seed}/run")
         self.world = World(played.config)
         self.journal = Journal()
+        if played.new_version is not None:
+            galleries = self.world.galleries
+            galleries.publish(DEFINITION, galleries.next_name(DEFINITION), defect=played.new_version)
         self.site = Site(self.world, self.world.scale_set(SCALE_SET), self._log)
         self.store = MemoryStore(records_kept=200)
         self.store.tap.journal_reads = False
@@ -120,6 +125,7 @@ class Run:
         )
         self._processes = 0
         self._frozen: list[tuple[asyncio.Task[None], Process, datetime]] = []
+        self._quarter = -1
         self.ticks = 0
         self.acts: Counter[str] = Counter()
         self._process, self._engine = self._new_process()
@@ -159,6 +165,8 @@ class Run:
             await self._minute()
         if not self.court.violations:
             restless = await self._peace()
+        broken = self.world.galleries.machines_with
+        self.site.exercised["image_broken"] += sum(n for defect, n in broken.items() if defect)
         return Verdict(
             self._played.seed,
             tuple(self.court.violations),
@@ -179,6 +187,7 @@ class Run:
         for minute in range(PEACE_TICKS):
             self.world.advance(TICK_S)
             await self._tick(*self._living())
+            await self._nightly()
             if self.court.violations:
                 return []
             if minute % 5 == 4 and self.world.now > self._calls_end:
@@ -214,6 +223,15 @@ class Run:
             await self._tick(self._process, self._engine)
         if self.site.strikes("timer_twice"):
             await self._tick(self._process, self._engine)
+        await self._nightly()
+
+    async def _nightly(self) -> None:
+        """Each quarter of an hour the timer of the night runs, half a minute beside the tick."""
+        quarter = (self.world.now - self._played.config.start) // NIGHTLY_EVERY
+        if quarter != self._quarter and self._played.policy.recycle != "off":
+            self._quarter = quarter
+            self.world.advance(NIGHTLY_AFTER_S)
+            await self._tick(*self._living(), nightly=True)
 
     def _renew(self) -> None:
         """Now and then another process takes over, and sometimes it is about to be killed."""
@@ -274,11 +292,13 @@ class Run:
         second = asyncio.create_task(self._tick(*other))
         await asyncio.gather(first, second)
 
-    async def _tick(self, process: Process, engine: Engine, pace: timedelta | None = None) -> None:
+    async def _tick(
+        self, process: Process, engine: Engine, pace: timedelta | None = None, *, nightly: bool = False
+    ) -> None:
         self.ticks += 1
         report: Report | None = None
         try:
-            report = await engine.tick(SHARD, pace=pace)
+            report = await engine.tick(SHARD, pace=pace, nightly=nightly)
             self._log(f"{process.name} {report.result}: {report.sentence}")
         except Killed:
             pass

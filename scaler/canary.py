@@ -58,8 +58,14 @@ def _was_refused(bridge: Bridge) -> bool:
 
 
 def is_on_trial(fleet: Fleet, night: Night) -> bool:
-    """From the first surge to the verdict: no bridge of this shard is drained or torn down."""
-    return night.is_open and night.passed_at is None and trial(fleet, night) is not None
+    """
+    From the first surge to the verdict: no bridge of this shard is drained or torn down.
+
+    The verdict's own tick is still part of it: it is written down before anything is done on it.
+    """
+    proved = night.passed_at is not None and night.passed_at < fleet.now
+    in_force = night.is_open or night.ended_at == fleet.now
+    return in_force and not proved and trial(fleet, night) is not None
 
 
 def judge(fleet: Fleet, night: Night) -> Night:

@@ -165,7 +165,7 @@ def _shrink(
             + fences(fleet)
             + repurposes(fleet)
             + redrains(fleet)
-            + _drains(fleet, state, growth, back)
+            + _drains(fleet, state, growth, (*back, *obeyed.undrains))
         )
     taken_back = _vm_ids((*growth.undrains, *back))
     kept = tuple(a for a in steps.actions if getattr(a, "vm_id", None) not in taken_back)

@@ -240,7 +240,7 @@ def is_waiting_to_start(fleet: Fleet, state: ShardMemory) -> bool:
 def surge(fleet: Fleet, state: ShardMemory) -> tuple[int, tuple[Vote, ...], tuple[Refusal, ...]]:
     """Machines that the night asks for now, the vote for it, and why not more."""
     night = state.night
-    if not night.is_open or state.blind_since is not None:
+    if not night.is_open or night.passed_at == fleet.now or state.blind_since is not None:
         return 0, (), ()
     if night.passed_at is None:
         return _canary(fleet, state) if is_waiting_to_start(fleet, state) else (0, (), ())
@@ -362,7 +362,7 @@ def take_backs(fleet: Fleet, state: ShardMemory) -> tuple[Undrain, ...]:
 
 def condemned_drains(fleet: Fleet, state: ShardMemory) -> Shrink:
     """Drain a bridge that is made of a blocked version, where enough others carry the load."""
-    found = [b for b in fleet.accepting if b.instance and b.instance.image in state.blocked_images]
+    found = [b for b in fleet.accepting if is_condemned(b, fleet.snapshot)]
     for bridge in found[:1]:
         against = objections(fleet, bridge, (only_healthy, *SAFETY_TERMS, *DRAIN_TERMS))
         against += pace_objections(fleet, state, fleet.accepting_others(bridge), grew=False, at_night=True)

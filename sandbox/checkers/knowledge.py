@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from sandbox.checkers import night
 from sandbox.checkers.court import Court
 from sandbox.checkers.told import View, is_empty, judges_age, says_open
 from sandbox.memory_store import MemoryStore
@@ -41,7 +42,8 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Pace:
-    new_drains: int = 0
+    drained: set[str] = field(default_factory=set)
+    """Machines that were newly drained in this tick."""
     deletes: int = 0
     scaled_out: bool = False
 
@@ -78,6 +80,11 @@ class KnowledgeChecker:
     def _objections(self, act: Act, view: View) -> list[str]:
         if act.verb == "scale_out":
             return self._against_purchase(act, view)
+        if act.verb in ("start_build", "prune_image"):
+            return []
+        if act.verb == "set_image":
+            state = self.store.table(self.shard).states.get("state")
+            return night.against_image(act, view, state.value.night if state else None, self.policy)
         row = self._row(act.vm_id)
         if row is None:
             return ["there is no row of it"]
@@ -96,9 +103,12 @@ class KnowledgeChecker:
         if act.verb == "scale_out":
             self._pace.scaled_out = bool(view.new_intents(self.store.table(self.shard)))
             return
+        if not act.vm_id:
+            return
         seen = self._seen.setdefault(act.vm_id, _Seen())
         if act.verb == "set_drain" and act.on:
-            self._pace.new_drains += not view.was_our_drain(act.vm_id)
+            if not view.was_our_drain(act.vm_id):
+                self._pace.drained.add(act.vm_id)
             seen.drained_at = seen.drained_at or act.at
         elif act.verb == "shut_down":
             seen.let_go = True
@@ -168,13 +178,18 @@ class KnowledgeChecker:
         report = view.fresh_report(act, AS_FRESH_AS)
         if row.purpose is Purpose.OPERATOR:
             return self._against_commanded_drain(act, view, report)
-        found = self._against_scale_in(act, view)
+        found = self._against_scale_in(act, view) + night.against_trial(view)
         found += _failed(
             (report is not None and says_open(report), "no fresh report of a bridge that is open"),
-            (self._pace.new_drains == 0, "a second new drain in one tick"),
+            (not view.is_hot(), "a new drain while a bridge is over its people"),
+        )
+        if row.purpose is Purpose.RECYCLE:
+            drained = self._pace.drained
+            return found + night.against_drain(act, view, self.policy, drained, self.clock_slack)
+        found += _failed(
+            (not self._pace.drained, "a second new drain in one tick"),
             (not self._pace.scaled_out, "a new drain in a tick that scales out"),
             (not view.creations_in_flight(), "a new drain while a machine boots"),
-            (not view.is_hot(), "a new drain while a bridge is over its people"),
         )
         return found + self._against_purpose(act, view, row, report)
 
@@ -196,7 +211,7 @@ class KnowledgeChecker:
             ),
             (drains or self._commanded(act, CommandKind.DRAIN), "nobody commanded it"),
             (drains or view.accepting_without(act.vm_id) >= 1, "no other bridge accepts"),
-            (self._pace.new_drains == 0, "a second new drain in one tick"),
+            (not self._pace.drained, "a second new drain in one tick"),
             (not view.is_blind(), "blind"),
         )
 
@@ -217,7 +232,7 @@ class KnowledgeChecker:
         return _failed(
             (report is not None and is_empty(report), "no fresh report that it is empty"),
             (judges_age(view, act.vm_id, row, report, self.policy, slack), "it is not old enough"),
-            (not view.older_live(act.vm_id), "it is not the oldest"),
+            (not view.older_in_the_way(act.vm_id), "it is not the oldest"),
         )
 
     def _against_undrain(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
@@ -256,7 +271,8 @@ class KnowledgeChecker:
         found += _failed(
             (settled, "not settled"), (bool(stats and stats.mucs_joined), "it is not in its MUC")
         )
-        return found + self._against_scale_in(act, view) + self._against_literal(act, view, row, report)
+        found += self._against_scale_in(act, view) + night.against_trial(view)
+        return found + self._against_literal(act, view, row, report)
 
     def _against_delete(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
         instance = view.listed.get(act.vm_id)
@@ -317,11 +333,12 @@ class KnowledgeChecker:
             )
         sick = any(view.is_bad(vm_id) for vm_id in view.listed)
         fewest, most = len(view.staying()), len(view.listed)
+        most_bridges = self.policy.max_bridges + sick + night.surge_allowed(view, self.policy)
         return _failed(
             (act.capacity == scale_set.capacity + len(new), f"{len(new)} intents on {scale_set.capacity}"),
             # An intent may have ended in this very tick, which its row does not show yet.
             (fewest + len(new) <= act.capacity <= most + len(intents), "on a wrong base"),
-            (act.capacity <= self.policy.max_bridges + sick, f"over the maximum {self.policy.max_bridges}"),
+            (act.capacity <= most_bridges, f"over the maximum {self.policy.max_bridges}"),
             (len(new) <= self.policy.max_scale_out_step, "more than a step"),
             (not view.is_blind() or len(new) == 1, "blind, and more than one"),
         )

@@ -7,7 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 from sandbox.memory_store import Shard
 from sandbox.witness import Act, Told
-from scaler.model import BridgeMemory, CreateIntent, Instance, Phase, Poll, Power, Purpose, Reach
+from scaler.model import (
+    BridgeMemory,
+    CreateIntent,
+    Instance,
+    Night,
+    Phase,
+    Poll,
+    Power,
+    Purpose,
+    Reach,
+    ShardMemory,
+)
 from scaler.policy import ScalingPolicy
 
 BLIND_FROM = 2
@@ -135,6 +146,18 @@ class View:
         polls = ((row.polls if row is not None else "") + ("1" if self._is_healthy(vm_id) else "0"))[-5:]
         return polls.count("0") >= self._policy.unhealthy_polls
 
+    def older_in_the_way(self, vm_id: str) -> list[str]:
+        """Older ones that must go first: all, or with `oldest_among: idle` those that are empty or leave."""
+        older = self.older_live(vm_id)
+        if self._policy.oldest_among == "all":
+            return older
+        return [each for each in older if self._is_idle_or_going(each)]
+
+    def _is_idle_or_going(self, vm_id: str) -> bool:
+        poll, row = self.poll(vm_id), self.rows.get(vm_id)
+        going = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
+        return going or (poll is not None and vm_id in self.healthy() and is_empty(poll))
+
     def older_live(self, vm_id: str) -> list[str]:
         """Bridges that count for 'oldest' and are older than this one."""
         mine = self._age(vm_id)
@@ -155,6 +178,70 @@ class View:
         if row.phase in (Phase.BOOTING, Phase.FAILED):
             return False
         return row.phase in (Phase.FENCED, Phase.DELETING) or not self.is_bad(vm_id)
+
+    def state(self) -> ShardMemory | None:
+        """What was remembered of the shard when the tick began."""
+        stored = self.told.rows.state if self.told.rows is not None else None
+        return stored.value if stored is not None else None
+
+    def night(self) -> Night | None:
+        """The night that was open when the tick began."""
+        state = self.state()
+        return state.night if state is not None and state.night.is_open else None
+
+    def is_on_trial(self) -> bool:
+        """A machine was asked for as the canary of the night, and its verdict is not written yet."""
+        night = self.night()
+        if night is None or night.passed_at is not None or night.opened_at is None or self.told.rows is None:
+            return False
+        opened_at, target = night.opened_at, night.target
+        asked = [row.value for row in self.told.rows.intents.values()]
+        return any(
+            intent.asked_at >= opened_at and intent.image == target and self._may_come_of(intent)
+            for intent in asked
+        )
+
+    def _may_come_of(self, intent: CreateIntent) -> bool:
+        if intent.vm_id is None:
+            return intent.error is None and intent.ended_at is None and intent.operation_done is False
+        instance = self.listed.get(intent.vm_id)
+        return instance is not None and not _broken(instance)
+
+    def is_condemned(self, vm_id: str) -> bool:
+        """It is made of an image that is blocked."""
+        state, instance = self.state(), self.listed.get(vm_id)
+        return state is not None and instance is not None and instance.image in state.blocked_images
+
+    def recycled(self) -> set[str]:
+        """Machines that are on their way out for the night, and that ARM does not delete yet."""
+        ways = (Phase.DRAINING, Phase.FENCED, Phase.DELETING)
+        return {
+            vm_id
+            for vm_id in self.staying()
+            if (row := self.rows.get(vm_id)) is not None
+            and row.purpose is Purpose.RECYCLE
+            and row.phase in ways
+            and not self.is_condemned(vm_id)
+            and not self._drain_was_lost(vm_id)
+        }
+
+    def _drain_was_lost(self, vm_id: str) -> bool:
+        row, poll = self.rows.get(vm_id), self.poll(vm_id)
+        if row is None or poll is None or row.phase is not Phase.DRAINING:
+            return False
+        return poll.drain is False or _is_another(row, poll)
+
+    def is_due(self, vm_id: str) -> bool:
+        """The night is to replace it, or one that must not go before it."""
+        night = self.night()
+        if night is None:
+            return False
+        mine = self._age(vm_id)
+        return any(
+            self._age(each) >= mine
+            and (each == night.oldest or (night.target is not None and instance.image != night.target))
+            for each, instance in self.listed.items()
+        )
 
     def new_intents(self, table: Shard) -> list[CreateIntent]:
         """Machines that were asked for under the lease of this tick."""
