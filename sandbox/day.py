@@ -25,6 +25,7 @@ from sandbox.tally import count
 
 START = datetime(2026, 3, 4, tzinfo=UTC)
 """A Wednesday: the busiest day of an office week."""
+NIGHTLY_EVERY_MINUTES = 15
 
 
 class TickLog(logging.Handler):
@@ -74,6 +75,9 @@ async def _play(set_up: Stage, seed: int, hours: float, screen: Screen) -> int:
                 now = START + timedelta(minutes=minute)
                 world = await set_up.advance(now)
                 await function_app.tick(timers.TimerRequest(past_due=False))
+                if minute % NIGHTLY_EVERY_MINUTES == 0:
+                    await set_up.advance(now + timedelta(seconds=30))
+                    await function_app.nightly_recycle(timers.TimerRequest(past_due=False))
                 for line in lines.take():
                     totals = line.__dict__
                     count(totals["actions"], counts)

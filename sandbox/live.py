@@ -41,7 +41,7 @@ class Frame:
     acted: bool
     totals: Mapping[str, Any]
     bridges: Sequence[Mapping[str, Any]]
-    """Rows of the app's own status, joined with the simulated truth: name, phase, purpose, created,
+    """Rows of the app's own status, joined with the simulated truth: name, phase, purpose, image, created,
     pressure, conferences, people, in_words."""
     truth: Mapping[str, Any]
 
@@ -131,6 +131,7 @@ def picture(frame: Frame, lines: Sequence[str]) -> RenderableType:
             "bold green" if not frame.truth.get("calls_cut") else "bold red",
         ),
         (f"   seed {frame.seed}", "dim"),
+        (_night(frame.totals), "bold magenta"),
     )
     return Group(
         head,
@@ -141,10 +142,16 @@ def picture(frame: Frame, lines: Sequence[str]) -> RenderableType:
     )
 
 
+def _night(totals: Mapping[str, Any]) -> str:
+    left = totals.get("outdated", 0)
+    return f"   night: {left} to replace" if left else ""
+
+
 def _bridges(frame: Frame) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
     table.add_column("bridge", min_width=14, no_wrap=True)
     table.add_column("phase", min_width=18, no_wrap=True)
+    table.add_column("image", min_width=6, no_wrap=True)
     for column, width in (("age", 5), ("calls", 5), ("people", 6)):
         table.add_column(column, justify="right", min_width=width, no_wrap=True)
     table.add_column("pressure", width=_BAR_CELLS + 6, no_wrap=True)
@@ -157,6 +164,7 @@ def _bridges(frame: Frame) -> Table:
         table.add_row(
             row["name"],
             Text(shown, style=_STYLES.get(phase, "")),
+            (row.get("image") or "?").rpartition("/")[2],
             age(row.get("created"), frame.now),
             _number(row.get("conferences")),
             _number(row.get("people")),
@@ -190,7 +198,8 @@ def summary(figures: Mapping[str, Any], truth: Mapping[str, Any], peak: int) -> 
             + f"; {truth.get('overload_user_minutes', 0):.0f} user-minutes on a bridge over its threshold"
             f" ({figures['overload_minutes']} bridge-minutes)",
             f"  {figures['scaled_out']} bridges added, {figures['drained']} drains begun, "
-            f"{figures['undrained']} taken back, {figures['torn_down']} torn down",
+            f"{figures['undrained']} taken back, {figures['torn_down']} torn down, "
+            f"{figures['recycled']} recycled at night",
             f"  {figures['bridge_hours']:.1f} bridge-hours; the {peak} bridges of the peak all day long: "
             f"{fixed:.0f} ({saved:.0%} saved)",
             "",

@@ -23,6 +23,9 @@ from sandbox.inprocess import scale_set_id
 from sandbox.loopback import moving, only_one_loopback
 
 SHARD = "main"
+_GROUP = scale_set_id("jvb-a").partition("/providers/")[0]
+DEFINITION = f"{_GROUP}/providers/Microsoft.Compute/galleries/bridges/images/jvb"
+TEMPLATE = f"{_GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/jvb"
 MAX_BRIDGES = 15
 """What one public IP prefix of sixteen addresses leaves when one is kept for a nightly surge."""
 ROOT = Path(__file__).parent.parent
@@ -86,7 +89,13 @@ async def stage(seed: int, start: datetime) -> AsyncIterator[Stage]:
         folder = Path(cleanup.enter_context(TemporaryDirectory(prefix="sandbox-")))
         ready = await cleanup.enter_async_context(_world(folder, _day(seed, start)))
         http = await cleanup.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=60))
-        shard = {"name": SHARD, "scale_set_id": scale_set_id("jvb-a"), "max_bridges": MAX_BRIDGES}
+        shard = {
+            "name": SHARD,
+            "scale_set_id": scale_set_id("jvb-a"),
+            "max_bridges": MAX_BRIDGES,
+            "image_definition_id": DEFINITION,
+            "image_template_id": TEMPLATE,
+        }
         env = {
             **ready["env"],
             "SCALER_TABLES_CONNECTION_STRING": tables,
@@ -96,12 +105,13 @@ async def stage(seed: int, start: datetime) -> AsyncIterator[Stage]:
 
 
 def _day(seed: int, start: datetime) -> dict[str, Any]:
-    """An office day from midnight on, with two bridges left of the day before."""
+    """An office day from midnight on, with two bridges left of the day before, and their image's template."""
     return {
         "seed": seed,
         "start": start.isoformat(),
         "workload": {"name": "office"},
         "options": {"one_loopback": only_one_loopback()},
+        "templates": {TEMPLATE: DEFINITION},
         "scale_sets": [{"scale_set_id": scale_set_id("jvb-a"), "capacity": 2, "prestarted": [540, 480]}],
     }
 

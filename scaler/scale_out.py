@@ -132,7 +132,8 @@ def grow(fleet: Fleet, state: ShardMemory, surge: Surge = NO_SURGE) -> Growth:
     actions: list[Action] = [*undrains]
     if count:
         answers = askers[len(undrains) : len(undrains) + count]
-        because = "; ".join(f"{vote.rule}: {vote.because}" for vote in votes)
+        asking = votes if missing else surge.votes
+        because = "; ".join(f"{vote.rule}: {vote.because}" for vote in asking)
         actions.append(ScaleOut(expected_capacity(fleet) + count, count, because, answers))
     elif _may_repair(fleet, state):
         actions.append(RepairCapacity(fleet.listed, "nothing is in flight, and `repair_capacity` is set"))

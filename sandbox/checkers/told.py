@@ -122,7 +122,7 @@ class View:
 
     def our_drains(self) -> int:
         """How many drains of ours are in force: one that is lost by a restart no longer is."""
-        return sum(self._is_our_drain(vm_id) for vm_id in self.listed)
+        return sum(self._is_our_drain(vm_id) for vm_id in self.listed if not self.is_condemned(vm_id))
 
     def _is_our_drain(self, vm_id: str) -> bool:
         row, poll = self.rows.get(vm_id), self.poll(vm_id)

@@ -15,13 +15,14 @@ def world_of(config: Mapping[str, Any]) -> World:
 
     `config` has the fields of `WorldConfig` that are plain values, `start` in ISO, `boot` and
     `bridge` as objects, `workload` as `{"name", "scale"}`, and `scale_sets` as objects of
-    `ScaleSetSpec`, where `prestarted` is a list of ages in minutes. Raises `TypeError` or
-    `LookupError` for a name that does not exist.
+    `ScaleSetSpec`, where `prestarted` is a list of ages in minutes; `templates` maps the id of each
+    image template to its definition's. Raises `TypeError` or `LookupError` for a name that does not exist.
     """
     given = dict(config)
     start = datetime.fromisoformat(given.pop("start"))
     seed = int(given.pop("seed"))
-    return World(
+    templates = given.pop("templates", {})
+    world = World(
         WorldConfig(
             seed=seed,
             start=start if start.tzinfo else start.replace(tzinfo=UTC),
@@ -32,6 +33,9 @@ def world_of(config: Mapping[str, Any]) -> World:
             **given,
         )
     )
+    for template_id, definition_id in templates.items():
+        world.galleries.add_template(template_id, definition_id)
+    return world
 
 
 def _scale_set(spec: Mapping[str, Any]) -> ScaleSetSpec:
