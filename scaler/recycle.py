@@ -320,8 +320,9 @@ def _objections(
 ) -> tuple[Refusal, ...]:
     against = objections(fleet, bridge, (only_healthy, too_young, *SAFETY_TERMS, *DRAIN_TERMS))
     rest = fleet.accepting_others(bridge) - planned
-    if rest < state.night.base:
-        detail = f"{rest} others accept calls, {state.night.base} did before the night"
+    base = fleet.snapshot.memory.night.base  # as it is written down: a lower one counts from the next tick on
+    if rest < base:
+        detail = f"{rest} others accept calls, {base} did before the night"
         against += (refuse(Reason.LAST_ACCEPTING, detail, bridge),)
     return against + pace_objections(fleet, state, rest, grew=grew, at_night=True)
 
