@@ -8,7 +8,7 @@ from datetime import datetime
 from sandbox.bridge_config import BridgeFaults
 from sandbox.cloud import SimScaleSet, SimVm
 from sandbox.memory_store import Shard
-from scaler.model import BridgeMemory, Phase
+from scaler.model import BridgeMemory, Phase, Purpose
 from scaler.policy import ScalingPolicy
 
 UNSOUND = ("sick", "cannot_reach", "unsupported", "keeps_restarting")
@@ -35,8 +35,7 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     alerts, night = stored.value.alerts, stored.value.night
     if night.is_open:
         yield f"the night of {night.date} is open"
-    blocked = stored.value.blocked_images
-    if scale_set.image.lower() in blocked:
+    if scale_set.image.lower() in stored.value.blocked_images:
         yield "new machines are made of a blocked image"
     rows = {vm_id: row.value for vm_id, row in table.bridges.items()}
     listed = {vm.vm_id: vm for vm in scale_set.vms.values()}
@@ -45,11 +44,13 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     yield from (f"intent {i.value.intent_id} is open" for i in table.intents.values() if i.value.is_open)
     if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(scale_set):
         return  # too many died for the engine to tell a dead fleet from its own deafness: a person must
-    left = {vm_id for vm_id, vm in listed.items() if _is_left(vm, alerts) or vm.image.lower() in blocked}
+    condemned = {vm_id for vm_id, vm in listed.items() if vm.image.lower() in stored.value.blocked_images}
+    commanded = {vm_id for vm_id in listed.keys() & rows.keys() if rows[vm_id].purpose is Purpose.OPERATOR}
+    left = {vm_id for vm_id, vm in listed.items() if _is_left(vm, alerts)} | condemned | commanded
     for vm_id in sorted(listed.keys() & rows.keys() - left):
         yield from _of_one(listed[vm_id], rows[vm_id])
     accepting = sum(is_open(vm) for vm_id, vm in listed.items() if vm_id not in left)
-    blocked = any(_stands_in_the_way(listed[vm_id], alerts) for vm_id in left)
+    blocked = bool(commanded) or any(_stands_in_the_way(listed[vm_id], alerts) for vm_id in left)
     yield from _of_all(accepting, alerts, policy, blocked=blocked)
     if scale_set.capacity != len(listed) and not any(a.startswith("capacity_disagrees") for a in alerts):
         yield f"capacity {scale_set.capacity}, {len(listed)} machines, and no alert"

@@ -22,6 +22,7 @@ from scaler.model import (
 from scaler.policy import ScalingPolicy
 
 BLIND_FROM = 2
+JUST_NOW = timedelta(seconds=30)
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _OURS = (Purpose.TEAR_DOWN, Purpose.SURPLUS, Purpose.RECYCLE)
 
@@ -267,9 +268,16 @@ class View:
     def is_hot(self) -> bool:
         """An accepting bridge has more people than the policy gives it."""
         most = self._policy.participants_per_bridge
-        polls = (self.poll(vm_id) for vm_id in self.accepting())
+        polls = (self.poll(vm_id) for vm_id in self.accepting() if self._is_news(vm_id))
         people = (poll.stats.local_endpoints for poll in polls if poll is not None and poll.stats is not None)
         return most is not None and any(count is not None and count > most for count in people)
+
+    def _is_news(self, vm_id: str) -> bool:
+        """Beyond doubt its statistics are of this tick: newer than its row's, and by its clock of just now."""
+        row, poll = self.rows.get(vm_id), self.poll(vm_id)
+        if poll is None or poll.stats is None or abs(poll.at - poll.stats.timestamp) > JUST_NOW:
+            return False
+        return row is None or row.stats_timestamp is None or poll.stats.timestamp > row.stats_timestamp
 
     def is_blind(self) -> bool:
         """At least two, and over a third, of the bridges are silent or without their MUC now."""
