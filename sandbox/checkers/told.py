@@ -273,7 +273,7 @@ class View:
         return most is not None and any(count is not None and count > most for count in people)
 
     def _is_news(self, vm_id: str) -> bool:
-        """Beyond doubt its statistics are of this tick: newer than its row's, and by its clock of just now."""
+        """Beyond doubt its statistics are of this tick: newer than its row's, and of just now."""
         row, poll = self.rows.get(vm_id), self.poll(vm_id)
         if poll is None or poll.stats is None or abs(poll.at - poll.stats.timestamp) > JUST_NOW:
             return False

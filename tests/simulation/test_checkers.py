@@ -179,13 +179,13 @@ def test_a_purchase_without_an_intent_is_caught_by_the_books(monkeypatch: pytest
 def test_an_act_under_a_lost_lease_is_caught_by_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that takes no lease writes capacity beside the one that did."""
 
-    async def unleased(self: Any, shard: Any, started: Any, pace: Any) -> Any:
+    async def unleased(self: Any, shard: Any, started: Any, pace: Any, *, nightly: bool) -> Any:
         try:
             lease = await self.store.acquire(shard.name, "the-same-for-all", started, 150.0)
         except TryNextTick:
             return scaler.tick.Report(shard.name, started, "failed", "no table")
         rows = await self.store.load(shard.name)
-        return await self._run(shard, replace(lease, epoch=lease.epoch - 1), rows)
+        return await self._run(shard, replace(lease, epoch=lease.epoch - 1), rows, nightly=nightly)
 
     monkeypatch.setattr(scaler.tick.Engine, "_leased", unleased)
     assert caught("books", "epoch")
