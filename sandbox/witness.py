@@ -91,6 +91,7 @@ class Told:
     scale_set: ScaleSet | None = None
     instances: tuple[Instance, ...] = ()
     versions: tuple[ImageVersion, ...] | None = None
+    operations: dict[str, Operation] = field(default_factory=dict)
     polls: dict[str, Poll] = field(default_factory=dict)
     """Newest answer of each bridge to the poll of all."""
     reads: dict[str, tuple[datetime, Poll]] = field(default_factory=dict)
@@ -266,7 +267,8 @@ class WitnessedCloud(_Port):
     async def operation(self, url: str) -> Operation:
         """Read a long-running operation once."""
         await self._process.ask()
-        return await self._inner.operation(url)
+        self._told.operations[url] = found = await self._inner.operation(url)
+        return found
 
 
 class WitnessedImages(_Port):

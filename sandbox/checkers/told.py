@@ -204,7 +204,11 @@ class View:
 
     def _may_come_of(self, intent: CreateIntent) -> bool:
         if intent.vm_id is None:
-            return intent.error is None and intent.ended_at is None and intent.operation_done is False
+            operation = self.told.operations.get(intent.operation or "")
+            failed = operation is not None and operation.error is not None
+            # A machine that ARM could not make, and that no row knows yet, may be what came of it.
+            refused = any(_broken(each) for vm_id, each in self.listed.items() if vm_id not in self.rows)
+            return intent.is_open and intent.error is None and not failed and not refused
         instance = self.listed.get(intent.vm_id)
         return instance is not None and not _broken(instance)
 
@@ -281,13 +285,13 @@ class View:
 
     def is_blind(self) -> bool:
         """At least two, and over a third, of the bridges are silent or without their MUC now."""
+        joined = self.accepting()  # one that joined a moment ago counts, whatever its row says yet
         asked = [
             vm_id
             for vm_id, row in self.rows.items()
             if vm_id in self.listed
-            and row.ever_ready
             and not row.unsupported
-            and row.phase in (Phase.READY, Phase.DRAINING)
+            and ((row.ever_ready and row.phase in (Phase.READY, Phase.DRAINING)) or vm_id in joined)
         ]
         silent = sum(self._is_silent(vm_id) for vm_id in asked)
         return silent >= BLIND_FROM and silent * 3 > len(asked)
