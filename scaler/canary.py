@@ -37,7 +37,7 @@ def trial(fleet: Fleet, night: Night) -> Trial | None:
     """Return the first machine that was asked for in this night with its image, by whatever rule."""
     by_id = {bridge.vm_id: bridge for bridge in fleet.bridges}
     for intent in sorted(fleet.snapshot.intents, key=lambda i: (i.asked_at, i.intent_id)):
-        if night.opened_at is None or intent.asked_at < night.opened_at or intent.image != night.target:
+        if not _is_for(night, intent):
             continue
         if intent.vm_id is None:
             if intent.ended_at is None:
@@ -47,6 +47,13 @@ def trial(fleet: Fleet, night: Night) -> Trial | None:
         if bridge is not None and not _was_refused(bridge):
             return Trial(intent, bridge)
     return None
+
+
+def _is_for(night: Night, intent: CreateIntent) -> bool:
+    """Asked for in this night, with its image; where images are not judged, any will do."""
+    if night.opened_at is None or intent.asked_at < night.opened_at:
+        return False
+    return night.target is None or intent.image == night.target
 
 
 def _was_refused(bridge: Bridge) -> bool:

@@ -331,8 +331,9 @@ class KnowledgeChecker:
             )
         sick = any(view.is_bad(vm_id) for vm_id in view.listed)
         fewest, most = len(view.staying()), len(view.listed)
+        found = night.against_purchase(view, new)
         most_bridges = self.policy.max_bridges + sick + night.surge_allowed(view, self.policy)
-        return _failed(
+        return found + _failed(
             (act.capacity == scale_set.capacity + len(new), f"{len(new)} intents on {scale_set.capacity}"),
             # An intent may have ended in this very tick, which its row does not show yet.
             (fewest + len(new) <= act.capacity <= most + len(intents), "on a wrong base"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sandbox.checkers.told import View
 from sandbox.witness import Act
-from scaler.model import Night
+from scaler.model import CreateIntent, Night
 from scaler.policy import ScalingPolicy
 
 
@@ -51,6 +52,17 @@ def _is_in_window(policy: ScalingPolicy, now: datetime, slack: timedelta) -> boo
 def against_trial(view: View) -> list[str]:
     """Nothing new is drained, and no bridge fenced, while a canary has no verdict."""
     return ["a canary is on trial"] if view.is_on_trial() else []
+
+
+def against_purchase(view: View, new: Sequence[CreateIntent]) -> list[str]:
+    """A night asks for one canary, and for no other machine before its verdict."""
+    for_night_alone = any(intent.why.startswith("night:") for intent in new)
+    if not for_night_alone:
+        return []
+    return _failed(
+        (not view.is_on_trial(), "a second canary"),
+        (view.night() is not None, "no night is open"),
+    )
 
 
 def surge_allowed(view: View, policy: ScalingPolicy) -> int:

@@ -198,7 +198,9 @@ class View:
         opened_at, target = night.opened_at, night.target
         asked = [row.value for row in self.told.rows.intents.values()]
         return any(
-            intent.asked_at >= opened_at and intent.image == target and self._may_come_of(intent)
+            intent.asked_at >= opened_at
+            and (target is None or intent.image == target)
+            and self._may_come_of(intent)
             for intent in asked
         )
 

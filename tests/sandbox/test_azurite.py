@@ -17,7 +17,7 @@ from sandbox.azurite import AzuriteFailed, azurite
 ROOT = Path(__file__).parent.parent.parent
 
 PARENT = """
-import signal, sys, sandbox.azurite as launcher
+import time, sandbox.azurite as launcher
 spawn = launcher._spawn
 def tell(port, key):
     process = spawn(port, key)
@@ -26,7 +26,8 @@ def tell(port, key):
 launcher._spawn = tell
 with launcher.azurite():
     print("up", flush=True)
-    signal.pause()
+    while True:  # not one long wait: a signal right ahead of that would be slept over
+        time.sleep(0.1)
 """
 
 
