@@ -281,7 +281,7 @@ class WitnessedImages(_Port):
 
     async def versions(self, definition_id: str, location: str) -> tuple[ImageVersion, ...]:
         """List every version of a gallery image."""
-        self._alive()
+        await self._process.ask()
         self._told.versions = found = await self._inner.versions(definition_id, location)
         return found
 
@@ -291,7 +291,7 @@ class WitnessedImages(_Port):
 
     async def build(self, template_id: str) -> ImageBuild | None:
         """Read the last run of a template."""
-        self._alive()
+        await self._process.ask()
         return await self._inner.build(template_id)
 
     async def start_build(self, template_id: str) -> None:
@@ -380,7 +380,7 @@ class WitnessedStore(_Port):
 
     async def load_state(self, shard: str) -> Stored[ShardMemory] | None:
         """Read only the shard's state row."""
-        self._alive()
+        await self._process.ask()
         found: Stored[ShardMemory] | None = await self._inner.call("load_state", shard)
         return found
 

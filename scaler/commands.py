@@ -205,6 +205,11 @@ class Obeyed:
         return frozenset(getattr(action, "vm_id", "") for action in self.actions)
 
     @property
+    def undrains(self) -> tuple[Undrain, ...]:
+        """Drains that are taken back, behind which nothing else is drained in this tick."""
+        return tuple(action for action in self.actions if isinstance(action, Undrain))
+
+    @property
     def drains(self) -> bool:
         """One bridge fewer accepts after this tick, which no other rule has counted."""
         return any(isinstance(action, Drain) for action in self.actions)

@@ -64,6 +64,8 @@ class KnowledgeChecker:
     """The tick whose answers stand in the memory."""
     _stats_before: dict[str, datetime | None] = field(default_factory=dict)
     _last_clean_up: datetime | None = None
+    _proved: set[str] = field(default_factory=set)
+    """Image versions of which a bridge was ever told to accept."""
     _cleaned: set[str] = field(default_factory=set)
     """Machines whose clean-up has begun: going on with it is no second one."""
 
@@ -84,7 +86,9 @@ class KnowledgeChecker:
             return []
         if act.verb == "set_image":
             state = self.store.table(self.shard).states.get("state")
-            return night.against_image(act, view, state.value.night if state else None, self.policy)
+            return night.against_image(
+                act, view, state.value.night if state else None, self.policy, self._proved
+            )
         row = self._row(act.vm_id)
         if row is None:
             return ["there is no row of it"]
@@ -139,6 +143,9 @@ class KnowledgeChecker:
         self._stats_before = {vm_id: seen.stats_at for vm_id, seen in self._seen.items()}
         for vm_id, poll in told.polls.items():
             self._learn(self._seen.setdefault(vm_id, _Seen()), poll)
+        if self.policy.image_definition_id is not None:
+            view = View(told, self.policy, self._stats_before)
+            self._proved |= {image for vm_id in view.accepting() if (image := view.listed[vm_id].image)}
         listed = {instance.vm_id for instance in told.instances}
         if told.instances:
             self._seen = {vm_id: seen for vm_id, seen in self._seen.items() if vm_id in listed}
@@ -235,7 +242,9 @@ class KnowledgeChecker:
 
     def _against_undrain(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
         loaded = view.rows.get(act.vm_id)
-        foreign = loaded is not None and loaded.purpose in (Purpose.FOREIGN, Purpose.OPERATOR)
+        foreign = loaded is not None and (
+            loaded.purpose is Purpose.FOREIGN or (loaded.purpose is Purpose.OPERATOR and loaded.wanted_drain)
+        )
         opened = loaded is not None and loaded.phase is Phase.DRAINING and foreign
         leaving = loaded is not None and loaded.phase in (Phase.FENCED, Phase.DELETING)
         # One that never was ready and whose fence did not reach it goes back to failed, and may join late.

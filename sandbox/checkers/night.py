@@ -71,16 +71,20 @@ def surge_allowed(view: View, policy: ScalingPolicy) -> int:
     return policy.surge_of(night.base) if night is not None else 0
 
 
-def against_image(act: Act, view: View, night_in_table: Night | None, policy: ScalingPolicy) -> list[str]:
-    """What speaks against making new machines of an image."""
+def against_image(
+    act: Act, view: View, night_in_table: Night | None, policy: ScalingPolicy, proved: set[str]
+) -> list[str]:
+    """What speaks against making new machines of an image; `proved`: what bridges that accepted ran."""
     state = view.state()
     blocked = state.blocked_images if state is not None else {}
-    running = {each.image for each in view.listed.values() if each.power.value == "running"}
     target = night_in_table.target if night_in_table is not None and night_in_table.is_open else None
     return _failed(
         (policy.image_definition_id is not None, "images are none of ours"),
         (act.image not in blocked, "it is blocked"),
-        (act.image == target or act.image in running, "neither the night's target, nor one that runs"),
+        (
+            act.image == target or act.image in proved,
+            "neither the night's target, nor one that ever made a bridge",
+        ),
     )
 
 
