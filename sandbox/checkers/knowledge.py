@@ -213,7 +213,7 @@ class KnowledgeChecker:
         drains = loaded is not None and loaded.phase is Phase.DRAINING
         return _failed(
             # One that somebody else has just drained may be made the operator's own.
-            (drains or (report is not None and report.drain is not None), "no fresh report of its drain"),
+            (drains or (report is not None and report.reach is Reach.ANSWERED), "no fresh report"),
             (drains or self._commanded(act, CommandKind.DRAIN), "nobody commanded it"),
             (drains or view.accepting_without(act.vm_id) >= 1, "no other bridge accepts"),
             (not self._pace.drained, "a second new drain in one tick"),

@@ -210,7 +210,9 @@ class View:
             failed = operation is not None and operation.error is not None
             # A machine that ARM could not make, and that no row knows yet, may be what came of it.
             refused = any(_broken(each) for vm_id, each in self.listed.items() if vm_id not in self.rows)
-            return intent.is_open and intent.error is None and not failed and not refused
+            known = self.told.scale_set
+            not_taken = intent.operation is None and known is not None and known.capacity < intent.capacity
+            return intent.is_open and intent.error is None and not (failed or refused or not_taken)
         instance = self.listed.get(intent.vm_id)
         return instance is not None and not _broken(instance)
 
