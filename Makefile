@@ -28,11 +28,11 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 
-.PHONY: help setup run serve sim compare test lint fmt lock clean
+.PHONY: help setup run serve sim machines compare test lint fmt lock clean
 
 help: ## Show this list
 	@echo "jvb-autoscaler: make <target>"
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
 	@echo
 	@echo "  New here: 'make run' shows a simulated day, 'make test' proves that all is well."
 	@echo "  The first of either installs what it needs into .venv, .cache and node_modules."
@@ -48,6 +48,9 @@ serve: setup ## Keep the app up over a simulated day, for the command line and t
 
 sim: setup ## Live through disasters; SEEDS=1000 FIRST=1 HOURS=4 (of faults each), on all cores
 	@$(BIN)/python -m sandbox.sim --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) --hours $(if $(filter file,$(origin HOURS)),4,$(HOURS))
+
+machines: setup ## Play the state machines of life, lease and protocol anew for longer; EXAMPLES=1000
+	@EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/simulation -k "TestLife or TestLease or TestProtocol"
 
 compare: setup ## Compare with other policies on seeded weeks (5 min) and write docs/comparison.*; SEEDS=2
 	@$(BIN)/python -m sandbox.compare --seeds $(or $(SEEDS),2) --docs docs

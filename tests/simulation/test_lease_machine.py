@@ -6,13 +6,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
 from sandbox.memory_store import MemoryStore
 from scaler.errors import LeaseHeld
 from scaler.ports import Lease
+from tests.simulation.bounds import bounded
 
 SECONDS = 150.0
 
@@ -66,5 +66,5 @@ class LeaseMachine(RuleBasedStateMachine):
         assert self.epochs == sorted(set(self.epochs))
 
 
-LeaseMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+LeaseMachine.TestCase.settings = bounded(examples=40, steps=30)
 TestLease = LeaseMachine.TestCase

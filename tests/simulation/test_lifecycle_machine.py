@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from scaler.lifecycle import TABLE, IllegalMove, Move, after, moved
 from scaler.model import BridgeMemory, Phase, Purpose
+from tests.simulation.bounds import bounded
 
 START = datetime(2026, 11, 18, 9, tzinfo=UTC)
 PROOFS_OF_EXIT = ("fenced_at", "refused_since", "refused_seen_at", "exited_at")
@@ -72,5 +72,5 @@ class LifeMachine(RuleBasedStateMachine):
             assert [name for name in PROOFS_OF_EXIT if getattr(self.memory, name)] == []
 
 
-LifeMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+LifeMachine.TestCase.settings = bounded(examples=60, steps=40)
 TestLife = LifeMachine.TestCase
