@@ -210,7 +210,7 @@ async def test_a_command_waits_for_the_lease_and_says_so(terminal: Terminal, mon
     assert {row["state"] for row in await terminal.asks("commands")} == {"cancelled", "done"}
 
 
-COMMANDS = [
+ASKING = [
     ("status",),
     ("explain",),
     ("plan",),
@@ -220,6 +220,8 @@ COMMANDS = [
     ("report",),
     ("commands",),
     ("floor", "list"),
+]
+COMMANDING = [
     ("drain", "x", *WHY),
     ("undrain", "x", *WHY),
     ("protect", "x", "--for", "1h", *WHY),
@@ -231,6 +233,24 @@ COMMANDS = [
     ("replace", "x", "--yes", *WHY),
     ("image", "unblock", "1.0.0", *WHY),
 ]
+COMMANDS = [*ASKING, *COMMANDING]
+
+
+async def test_while_another_run_holds_the_lease_all_are_answered_and_none_is_carried_out(terminal: Terminal):
+    """Who asks gets his answer; who commands gets code 6 and the reason, and no bridge is called."""
+    lease = await terminal.it.store.acquire(SHARD, "another", terminal.it.world.now, 150)
+    for words in ASKING:
+        assert (words, (await terminal.run(*words)).code) == (words, Exit.OK)
+    older = terminal.it.names()[0]
+    for words in COMMANDING:
+        ran = await terminal.run(*(older if word == "x" else word for word in words))
+        assert (words, ran.code) == (words, Exit.WAITING)
+        assert "another run holds the shard's lease" in ran.out
+    assert terminal.it.journal == []
+    assert {row["state"] for row in await terminal.asks("commands")} == {"open"}
+    await terminal.it.store.release(lease, terminal.it.world.now)
+    await terminal.ticks()
+    assert "open" not in {row["state"] for row in await terminal.asks("commands") if row["kind"] == "pause"}
 
 
 async def test_without_permission_every_command_says_which_key_is_missing(terminal: Terminal):
