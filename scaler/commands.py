@@ -70,7 +70,7 @@ def heed(snapshot: Snapshot) -> Snapshot:
         command = desk.commands[command_id]
         if not command.is_open:
             continue
-        if command.expires_at is not None and desk.now >= command.expires_at:
+        if _is_over(command, desk):
             _expire(command, desk)
         elif command.vm_id is not None and command.vm_id not in desk.listed:
             desk.end(command, *_without_machine(command))
@@ -82,6 +82,15 @@ def heed(snapshot: Snapshot) -> Snapshot:
 
 def _order(command: Command) -> tuple[datetime, str]:
     return command.asked_at, command.command_id
+
+
+def _is_over(command: Command, desk: _Desk) -> bool:
+    """Past its time, and not begun: a delete that was asked for is gone on with until the machine is gone."""
+    if command.expires_at is None or desk.now < command.expires_at:
+        return False
+    bridge = desk.listed.get(command.vm_id or "")
+    begun = bridge is not None and bridge.phase is Phase.DELETING
+    return not (begun and command.kind is CommandKind.REPLACE)
 
 
 def _expire(command: Command, desk: _Desk) -> None:

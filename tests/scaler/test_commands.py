@@ -463,6 +463,16 @@ def test_a_delete_that_failed_is_asked_for_again(
     assert ("delete a" in verbs(decision)) is again
 
 
+def test_a_replacement_that_was_begun_does_not_expire():
+    """Azure failed to delete it: the word is gone on with; nothing else would ever remove the corpse."""
+    kept = unheard("a", remembered={"phase": Phase.DELETING, "phase_since": NOW - HOUR}, reach=Reach.REFUSED)
+    late = command("replace", "a", expires_at=NOW - MINUTE)
+    decision = decided(kept, commands=(late,))
+    assert "delete a" in verbs(decision)
+    assert states(*decision.commands) == ["open"]
+    assert states(*decided(unheard("a", remembered=SICK), commands=(late,)).commands) == ["expired"]
+
+
 # --- words ----------------------------------------------------------------------------------
 
 
