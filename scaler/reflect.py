@@ -106,10 +106,16 @@ def _other_owner(scale_set: ScaleSet, owner: str) -> str | None:
 def _match(
     instances: tuple[Instance, ...], memories: Mapping[str, BridgeMemory], intents: tuple[CreateIntent, ...]
 ) -> dict[str, CreateIntent]:
-    """Give each new machine the oldest open intent that was written before it was created."""
-    waiting = sorted((i for i in intents if i.is_open), key=lambda i: (i.asked_at, i.intent_id))
+    """
+    Give each new machine the oldest open intent that was written before it was created.
+
+    A row that names an open intent has its machine already: the process was killed between the two writes.
+    """
+    claims = {memory.asked_by: vm_id for vm_id, memory in memories.items() if memory.asked_by is not None}
+    matched = {claims[i.intent_id]: i for i in intents if i.is_open and i.intent_id in claims}
+    free = (i for i in intents if i.is_open and i.intent_id not in claims)
+    waiting = sorted(free, key=lambda i: (i.asked_at, i.intent_id))
     new = [each for each in instances if each.vm_id not in memories]
-    matched: dict[str, CreateIntent] = {}
     for instance in sorted(new, key=lambda each: (each.time_created is None, each.time_created, each.name)):
         fitting = next((i for i in waiting if _could_be_for(instance, i)), None)
         if fitting is not None:

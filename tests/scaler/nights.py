@@ -37,12 +37,13 @@ def fleet_of(
     return WorldConfig(1, start, specs, workload, boot=boot, **config)
 
 
-def install(config: WorldConfig, *, images: bool = True, dry_run: bool = False, **fields: Any) -> InProcess:
-    """The engine over a world; keywords are fields of the policy."""
+def install(config: WorldConfig, *, images: bool = True, **changes: Any) -> InProcess:
+    """The engine over a world; keywords are fields of the policy, or arguments of `in_process`."""
+    fields = {key: changes.pop(key) for key in list(changes) if key in ScalingPolicy.__dataclass_fields__}
     values: dict[str, Any] = {"max_bridges": 15, **fields}
     if images:
         values.setdefault("image_definition_id", DEFINITION)
-    return in_process(config, ScalingPolicy(**values), dry_run=dry_run)
+    return in_process(config, ScalingPolicy(**values), **changes)
 
 
 def publish(it: InProcess, name: str, defect: Defect = Defect.NONE, **details: Any) -> SimVersion:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,16 +16,20 @@ from sandbox.memory_store import MemoryStore
 from sandbox.workload import meeting
 from sandbox.world import WorldConfig
 from scaler.model import Phase
+from tests.scaler import nights
 from tests.scaler.worlds import (
+    SOON,
     START,
     cuts,
     install,
+    intents,
     is_accepting,
     memories,
     mutations,
     names,
     phases,
     run,
+    state,
     world_of,
 )
 
@@ -33,7 +38,7 @@ IDLE = world_of([3, 2])
 FULL = world_of([2], ROOMS)
 SIDE_EFFECTS = frozenset(
     {
-        *("set_drain", "shut_down", "scale_out", "delete"),
+        *("set_drain", "shut_down", "scale_out", "delete", "set_image"),
         *("acquire", "release", "put_state", "put_bridges", "put_intents"),
         *("append_decision", "append_events", "append_usage"),
     }
@@ -51,6 +56,8 @@ class Killer:
     number: int | None = None
     behind: bool = False
     made: list[str] = field(default_factory=list)
+    ticks: list[int] = field(default_factory=list)
+    """How many side effects were made before each minute."""
     dead: bool = False
 
     def before(self, name: str, **_details: Any) -> None:
@@ -156,6 +163,71 @@ async def test_s11_a_scale_out_killed_at_any_side_effect_converges(*, behind: bo
         it = await lived_through(FULL, killer, 25, undisturbed)
         assert not killer.number, "it was killed"
         assert await end_of(it) == undisturbed, f"killed at {killer.made[number - 1]}, number {number}"
+
+
+NIGHT: dict[str, Any] = {"uptime_minutes": 5, "scale_in_window_minutes": 1, "canary_bake_minutes": 1}
+STEPS = frozenset({"set_image", "scale_out", "set_drain", "shut_down", "delete", "put_intents"})
+
+
+async def a_night(killer: Killer, minutes: int, expected: NightEnd | None = None) -> InProcess:
+    """One bridge, and a new version: from ten to four on; after `minutes` until this is reached."""
+    store = MemoryStore(killer.before, killer.after)
+    config = nights.fleet_of(1, start=nights.EVENING + timedelta(minutes=20), boot=SOON)
+    it = nights.install(config, store=store, before=killer.before, after=killer.after, **NIGHT)
+    nights.publish(it, "1.0.1")
+    for minute in range(minutes + 75):
+        if minute >= minutes and (expected is None or await night_end_of(it) == expected):
+            break
+        killer.ticks.append(len(killer.made))
+        try:
+            await it.minute()
+        except Killed:
+            killer.rest()
+            it = nights.install(config, store=store, world=it.world, run_id="run-2", **NIGHT)
+    return it
+
+
+@dataclass(frozen=True)
+class NightEnd:
+    """How an installation stands when its night is over."""
+
+    versions: tuple[str, ...]
+    model: str
+    outcome: str | None
+    open_intents: int
+    end: End
+
+
+async def night_end_of(it: InProcess) -> NightEnd:
+    """Judge the installation; the bridge that was there at first is the oldest that may be left."""
+    night, asked = (await state(it)).night, await intents(it)
+    opened = sum(intent.is_open for intent in asked)
+    return NightEnd(tuple(nights.versions(it)), nights.model(it), night.outcome, opened, await end_of(it))
+
+
+def around_steps(killer: Killer) -> list[int]:
+    """Side effects of the minutes in which a step was taken, and of the minute behind each, by number."""
+    bounds = [*killer.ticks, len(killer.made)]
+    minutes = [range(start, end) for start, end in pairwise(bounds)]
+    taken = [bool(STEPS & set(killer.made[minute.start : minute.stop])) for minute in minutes]
+    near = [minute for n, minute in enumerate(minutes) if taken[n] or (n and taken[n - 1])]
+    return [number + 1 for minute in near for number in minute]
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["ahead of", "behind"])
+async def test_s11_a_night_killed_at_any_side_effect_converges(*, behind: bool) -> None:
+    """The one bridge is replaced by one of the new version, the night is done, and no call is cut."""
+    recorded = Killer()
+    undisturbed = await night_end_of(await a_night(recorded, 45))
+    assert undisturbed == NightEnd(("1.0.1",), "1.0.1", "done", 0, End(1, True, (Phase.READY,), 1, 0))
+    points = around_steps(recorded)
+    assert set(recorded.made) >= STEPS
+    assert len(points) > 40
+    for number in points:
+        killer = Killer(number, behind)
+        it = await a_night(killer, 45, undisturbed)
+        assert not killer.number, "it was killed"
+        assert await night_end_of(it) == undisturbed, f"killed at {killer.made[number - 1]}, number {number}"
 
 
 @pytest.mark.parametrize("config", [IDLE, FULL], ids=["scale-in", "scale-out"])

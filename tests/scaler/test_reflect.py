@@ -338,6 +338,17 @@ def test_stale_statistics_and_an_old_jvb_are_not_healthy() -> None:
     assert why_unhealthy(memory("a", unsupported=True), A, poll(), fresh=True) == "its JVB is too old"
 
 
+def test_a_machine_whose_row_names_its_intent_ends_it() -> None:
+    """A process killed between the two writes leaves it open: no other machine may be taken for its own."""
+    shard = Shard().remember(memory("a"), memory("b", phase=Phase.BOOTING, asked_by="i1", asked_at=NOW))
+    shard.intents = (intent(1, asked_at=NOW),)
+    young, new = instance("b", 0 * MINUTE), instance("c", 0 * MINUTE)
+    shard.tick({A: poll(), young: silent(), new: silent()}, capacity=3)
+    (followed,) = shard.intents
+    assert (followed.vm_id, followed.error, followed.is_open) == ("vm-b", None, False)
+    assert shard["c"].asked_by is None
+
+
 def test_restarts_are_counted_while_each_follows_the_last_within_an_hour() -> None:
     """One a day is no crash loop."""
     shard = Shard().remember(memory("a"))
