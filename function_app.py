@@ -54,6 +54,12 @@ async def doctor(req: func.HttpRequest) -> func.HttpResponse:
     return _response(await (await wiring.application()).doctor(req.params.get("shard")))
 
 
+@app.route(route="preflight", methods=["GET"])
+async def preflight(req: func.HttpRequest) -> func.HttpResponse:
+    """What is missing before the app can do its work: rights, quota, addresses, settings, endpoints."""
+    return _response(await (await wiring.application()).preflight(req.params.get("shard")))
+
+
 @app.route(route="events", methods=["GET"])
 async def events(req: func.HttpRequest) -> func.HttpResponse:
     """What happened: `?since=` (ISO time), `?shard=` and `?limit=` narrow it down."""

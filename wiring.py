@@ -16,6 +16,7 @@ import orjson
 
 from scaler import answers, desk
 from scaler.errors import ConfigurationInvalid, Refused, TryNextTick
+from scaler.inspection import Inspector, Surroundings
 from scaler.minutes import STEPS
 from scaler.ports import Clock, Metrics
 from scaler.tick import ALERT_PACE, Engine, Shard
@@ -122,6 +123,10 @@ class Application(Protocol):
         """Name the first broken link of each bridge."""
         ...
 
+    async def preflight(self, shard: str | None) -> Answer:
+        """What is missing before the app can do its work."""
+        ...
+
     async def events(self, asked: Mapping[str, str]) -> Answer:
         """What happened."""
         ...
@@ -143,10 +148,15 @@ class Running:
     """The application with a valid configuration."""
 
     def __init__(
-        self, engine: Engine, make_tables: Callable[[], Awaitable[None]], resources: AsyncExitStack
+        self,
+        engine: Engine,
+        make_tables: Callable[[], Awaitable[None]],
+        resources: AsyncExitStack,
+        inspector: Inspector,
     ) -> None:
         """`make_tables` is called before the first question; `resources` are closed with it."""
         self.engine, self._make_tables, self._resources = engine, make_tables, resources
+        self._inspector = inspector
         self._has_tables = False
 
     async def tick(self) -> None:
@@ -217,6 +227,13 @@ class Running:
     async def doctor(self, shard: str | None) -> Answer:
         """The first broken link of each bridge."""
         return await self._answered(200, lambda: answers.doctor(self.engine, shard))
+
+    async def preflight(self, shard: str | None) -> Answer:
+        """Rights, quota, addresses, settings and endpoints that are missing, each with its fix."""
+        try:
+            return _json(200, await self._inspector.inspect(shard))
+        except KeyError as error:
+            return _json(404, {"error": error.args[0]})
 
     async def events(self, asked: Mapping[str, str]) -> Answer:
         """What happened after `since`; 400 where `since` or `limit` cannot be read."""
@@ -307,6 +324,10 @@ class Misconfigured:
         """503 with the faults."""
         return self._unavailable()
 
+    async def preflight(self, shard: str | None) -> Answer:
+        """503 with the faults."""
+        return self._unavailable()
+
     async def events(self, asked: Mapping[str, str]) -> Answer:
         """503 with the faults."""
         return self._unavailable()
@@ -371,7 +392,8 @@ def _build(settings: Settings, clock: Clock) -> Running:
         size_of=size_of,
         dry_run=settings.dry_run,
     )
-    return Running(scaler, store.ensure_tables, resources)
+    inspector = Inspector(scaler, settings.owner, build.surroundings, store.ensure_tables)
+    return Running(scaler, store.ensure_tables, resources, inspector)
 
 
 class _ShardBuilder:
@@ -384,14 +406,18 @@ class _ShardBuilder:
         self._http, self._resources = http, resources
         self._arm: dict[str, Any] = {}
         self._monitors: dict[str, Metrics] = {}
+        self.surroundings: dict[str, Surroundings] = {}
+        """What preflight asks, by shard."""
 
     def shard(self, shard: ShardSettings) -> Shard:
         from colibri.client import ColibriClient
         from compute.flexible import FlexibleScaleSet
         from compute.gallery import GalleryImages
+        from compute.premises import AzurePremises
         from scaler.observe import Ears
 
         arm = self._arm_client(shard.subscription_id)
+        self.surroundings[shard.name] = AzurePremises(arm)
         cloud, images = FlexibleScaleSet(arm, shard.scale_set_id), GalleryImages(arm)
         bridges = ColibriClient(self._http, self._clock, port=shard.bridge_port)
         metrics = self._monitor(shard.metrics_endpoint) if shard.metrics_endpoint else None

@@ -196,6 +196,22 @@ def doctor(session: Session, shard: str | None) -> None:
 
 
 @cli.command()
+@click.option("--shard", help="Only this shard.")
+@asks
+def preflight(session: Session, shard: str | None) -> None:
+    """
+    What is missing before the app can work: rights, quota, addresses, settings, endpoints, each with its fix.
+
+    The app looks with its own identity, and changes nothing. Exit code 1 where something is missing;
+    what could not be learnt is shown and does not count.
+    """
+    answer = session.app().get("preflight", shard=shard)
+    session.tell(answer, show.inspected)
+    if not answer["ready"]:
+        raise SystemExit(Exit.TROUBLE)
+
+
+@cli.command()
 @click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("--since", help="ISO time with its zone, as 2026-03-04T12:00:00Z.")
 @click.option("--shard", help="Only this shard.")

@@ -214,6 +214,23 @@ def examined(console: Console, answer: Json) -> bool:
     return well
 
 
+def inspected(console: Console, answer: Json) -> None:
+    """What preflight found, one line each with its fix below it."""
+    for shard in answer["shards"]:
+        console.print(Text(shard["shard"], style="bold"))
+        for found in shard["findings"]:
+            style = "bold red" if found["verdict"] == "missing" else "yellow"
+            console.print(
+                _text(f"  {found['verdict']:<8}", style),
+                _text(f"{found['area']} {found['what']}:"),
+                _text(found["detail"]),
+                soft_wrap=True,
+            )
+            console.print(_text("           fix:", "dim"), _text(found["fix"]), soft_wrap=True)
+        if not shard["findings"]:
+            console.print(_text("  nothing is missing", "green"))
+
+
 def event(console: Console, row: Json) -> None:
     """One event on a line."""
     style = "bold red" if row["kind"] == "alert" else ""

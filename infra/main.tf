@@ -87,6 +87,7 @@ module "vault" {
       name         = shard.signalling.secret_name
       identity_id  = azapi_resource.bridge_identity[name].id
       principal_id = azapi_resource.bridge_identity[name].output.properties.principalId
+      ca_pem       = shard.signalling.ca_pem
     }
   }
 }

@@ -55,12 +55,14 @@ variable "shards" {
     surge       = optional(number, 1)
     spot        = optional(bool, false)
     os_disk_gb  = optional(number, 32)
+    stun        = optional(list(string), []) # "host:port", asked only where Azure does not tell the public address
     signalling = object({
       address     = string
       domain      = string
       muc         = string
       user        = optional(string, "jvb")
       secret_name = string
+      ca_pem      = optional(string) # of the private CA of its certificate; none: a public CA
     })
   }))
 

@@ -131,6 +131,11 @@ class Engine:
         """Tick every shard, and open its night, or start its image build, where it is time."""
         return tuple(await asyncio.gather(*(self.tick(name, nightly=True) for name in self.shards)))
 
+    def policy_for(self, shard: Shard, vm_size: str) -> ScalingPolicy:
+        """Return the shard's policy with what depends on the VM size filled in, where that is known."""
+        size = self._size_of(vm_size)
+        return shard.policy.for_size(size.vcpus if size else None, size.nic_mbps if size else None)
+
     async def tick(self, name: str, *, pace: timedelta | None = None, nightly: bool = False) -> Report:
         """
         Run one tick of one shard, and never raise for what a neighbour did.
@@ -234,8 +239,7 @@ class Engine:
             held = hold(shard.name, now, epoch, memory, Reason.ARM_UNKNOWN, str(error))
             kept = {row.value.vm_id: row.value for row in rows.bridges.values()}
             return _Judged(replace(held, bridges=kept), None, shard.policy)
-        size = self._size_of(heard.scale_set.vm_size)
-        policy = shard.policy.for_size(size.vcpus if size else None, size.nic_mbps if size else None)
+        policy = self.policy_for(shard, heard.scale_set.vm_size)
         snapshot, gone, seen = reflect(
             shard.name, heard, state, memories, followed, policy, now, epoch, self._owner
         )

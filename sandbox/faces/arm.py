@@ -24,6 +24,7 @@ from sandbox.faces.arm_bodies import (
     version_body,
     vm_body,
 )
+from sandbox.faces.arm_premises import permissions_body, prefix_body, skus_body, usages_body
 from sandbox.faces.http import Answer, Asked, Face, Stage, json_answer
 from sandbox.faces.identity import Tokens
 from sandbox.gallery import SimTemplate, SimVersion
@@ -35,6 +36,8 @@ COMPUTE_API: Final = "2026-04-01"
 GALLERY_API: Final = "2025-03-03"
 TEMPLATE_API: Final = "2024-02-01"
 NETWORK_API: Final = "2025-05-01"
+PERMISSIONS_API: Final = "2022-04-01"
+SKUS_API: Final = "2021-07-01"
 
 _GROUP: Final = r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)/providers/"
 _SCALE_SET: Final = _GROUP + r"Microsoft\.Compute/virtualMachineScaleSets/(?P<name>[^/]+)"
@@ -103,6 +106,46 @@ class ArmFace(Face):
             route("GET", _TEMPLATE, f"{templates}/read", self._get_template, TEMPLATE_API),
             route("POST", _TEMPLATE + "/run", f"{templates}/run/action", self._run_template, TEMPLATE_API),
             route("GET", operations, "Microsoft.Compute/locations/operations/read", self._operation),
+            *self._premises(route),
+        ]
+
+    def _premises(self, route: Callable[..., Route]) -> list[Route]:
+        """What preflight asks besides."""
+        compute, prefixes = r"Microsoft\.Compute/", "Microsoft.Network/publicIPPrefixes"
+        rights = r"(?P<scope>/subscriptions/.+?)/providers/Microsoft\.Authorization/permissions"
+        usages = _SUBSCRIPTION_ONLY + compute + r"locations/(?P<location>[^/]+)/usages"
+
+        def told(body: Callable[[re.Match[str]], dict[str, Any]]) -> Serve:
+            return lambda match, _asked: json_answer(body(match))
+
+        def sets(match: re.Match[str]) -> list[SimScaleSet]:
+            return [s for s in self._world.scale_sets.values() if s.subscription == match["subscription"]]
+
+        return [
+            route(
+                "GET",
+                rights,
+                "Microsoft.Authorization/permissions/read",
+                told(lambda _match: permissions_body(self._stage.denied)),
+                PERMISSIONS_API,
+            ),
+            route(
+                "GET", usages, "Microsoft.Compute/locations/usages/read", told(lambda m: usages_body(sets(m)))
+            ),
+            route(
+                "GET",
+                _SUBSCRIPTION_ONLY + compute + "skus",
+                "Microsoft.Compute/skus/read",
+                told(lambda m: skus_body(sets(m))),
+                SKUS_API,
+            ),
+            route(
+                "GET",
+                _GROUP + re.escape(prefixes) + "/(?P<name>[^/]+)",
+                f"{prefixes}/read",
+                told(lambda match: prefix_body(match[0])),
+                NETWORK_API,
+            ),
         ]
 
     # Requests in general
@@ -137,6 +180,8 @@ class ArmFace(Face):
         if version != route.api_version:
             code = "InvalidApiVersionParameter" if version else "MissingApiVersionParameter"
             raise ArmError(400, code, f"The api-version '{version}' is not '{route.api_version}'.")
+        if route.action in self._stage.denied:
+            raise forbidden(route.action, asked.path)
         return route.serve(match, asked)
 
     # Scale sets
@@ -248,6 +293,12 @@ class ArmFace(Face):
             text = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
             page["nextLink"] = f"{self.url}{asked.path}?{text}"
         return json_answer(page)
+
+
+def forbidden(action: str, path: str) -> ArmError:
+    """The refusal of Azure's access control."""
+    words = f"The client does not have authorization to perform action '{action}' over scope '{path}'."
+    return ArmError(403, "AuthorizationFailed", words)
 
 
 def arm_error(status: int, code: str, message: str) -> Answer:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.cloud import SimOperation, SimScaleSet, SimVm
+from sandbox.faces.arm_premises import identity, network_profile
 from sandbox.gallery import SimTemplate, SimVersion
 
 
@@ -18,11 +19,17 @@ def scale_set_body(scale_set: SimScaleSet) -> dict[str, Any]:
         "location": scale_set.location,
         "etag": scale_set.etag,
         "tags": scale_set.tags,
+        "zones": ["1"],
+        "identity": identity(scale_set),
         "sku": {"name": scale_set.vm_size, "tier": scale_set.sku_tier, "capacity": scale_set.capacity},
         "properties": {
             "orchestrationMode": "Flexible",
             "provisioningState": scale_set.provisioning,
-            "virtualMachineProfile": {"storageProfile": {"imageReference": {"id": scale_set.image}}},
+            "upgradePolicy": {"mode": "Manual"},
+            "virtualMachineProfile": {
+                "storageProfile": {"imageReference": {"id": scale_set.image}},
+                "networkProfile": network_profile(scale_set),
+            },
         },
     }
 

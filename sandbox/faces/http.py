@@ -70,6 +70,8 @@ class Stage:
 
     faults: Faults | None = None
     journal: list[Call] = field(default_factory=list)
+    denied: set[str] = field(default_factory=set)
+    """Actions that Azure's access control refuses to the app's identity."""
 
 
 @dataclass(frozen=True, slots=True)

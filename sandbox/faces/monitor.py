@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from sandbox.faces.arm import ArmError, arm_error
+from sandbox.faces.arm import ArmError, arm_error, forbidden
 from sandbox.faces.http import Answer, Asked, Face, Stage, json_answer
 from sandbox.faces.identity import Tokens
 from sandbox.meter import MetricMinute
@@ -58,6 +58,8 @@ class MonitorFace(Face):
             raise ArmError(401, "Unauthorized", "The access token is missing or invalid.")
         if asked.method != "POST" or _PATH.fullmatch(asked.path) is None:
             raise ArmError(404, "NotFound", f"{asked.method} {asked.path} is not served here.")
+        if _ACTION in self._stage.denied:
+            raise forbidden(_ACTION, asked.path)
         query = asked.query
         if query.get("api-version") != API_VERSION or query.get("interval") != "PT1M":
             raise ArmError(400, "BadRequest", "Only one api-version and one interval are served here.")

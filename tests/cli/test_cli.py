@@ -140,6 +140,18 @@ async def test_image_unblock_names_what_is_blocked(terminal: Terminal):
     assert (ran.code, "blocked: none" in ran.out) == (Exit.TROUBLE, True)
 
 
+async def test_preflight_shows_what_is_missing_with_its_fix(terminal: Terminal):
+    """Ready is exit code 0; a right that Azure refuses is shown with its scope and its fix, and is 1."""
+    ran = await terminal.run("preflight")
+    assert (ran.code, "nothing is missing" in ran.out) == (Exit.OK, True)
+    action = "Microsoft.Network/publicIPPrefixes/join/action"
+    terminal.it.faces.stage.denied.add(action)
+    ran = await terminal.run("preflight")
+    assert ran.code == Exit.TROUBLE
+    assert f"permission {action}:" in ran.out
+    assert "fix: give the app's identity a role" in ran.out
+
+
 async def test_doctor_names_the_first_broken_link(terminal: Terminal):
     """Code 0 for a fleet that is well, 1 and the way out for one that is not."""
     assert (await terminal.run("doctor")).code == Exit.OK
@@ -215,6 +227,7 @@ ASKING = [
     ("explain",),
     ("plan",),
     ("doctor",),
+    ("preflight",),
     ("events",),
     ("watch", "--times", "1"),
     ("report",),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cloud_init.settings import read_settings
 from settings import from_env
 from tests.infra.deployment import PASSWORDS, ROOT, Deployment, prepare
 from tests.infra.rules import INBOUND, SCALE_SETS, app_settings, findings, inbound, shards
@@ -86,6 +89,29 @@ def test_the_app_understands_its_settings(made: Deployment):
     assert settings.dry_run
     assert {shard.scale_set_id for shard in settings.shards} == {each.id for each in made.of(SCALE_SETS)}
     assert all(shard.policy.image_template_id for shard in settings.shards)
+
+
+def test_the_bridges_understand_their_settings(made: Deployment):
+    """What a machine is told at boot has no fault for its own reader, and names its own shard."""
+    for scale_set in made.of(SCALE_SETS):
+        os_profile = scale_set.body["properties"]["virtualMachineProfile"]["osProfile"]
+        told = yaml_settings(base64.b64decode(os_profile["customData"]).decode())
+        settings = read_settings(told)
+        assert settings["shard"] == scale_set.body["tags"]["shard"]
+        assert settings["key_vault"]["uri"] == made.outputs()["key_vault"]
+        assert settings["key_vault"]["password_secret"] in {
+            each.name for each in made.of("Microsoft.KeyVault/vaults/secrets")
+        }
+
+
+def yaml_settings(custom_data: str) -> dict[str, Any]:
+    """Settings as they stand in a cloud-config, which is made line by line of one template."""
+    lines = custom_data.splitlines()
+    assert lines[0] == "#cloud-config"
+    place = next(number for number, line in enumerate(lines) if line.endswith("/etc/jvb-boot/settings.json"))
+    content = next(line for line in lines[place:] if line.strip().startswith("content: "))
+    settings: dict[str, Any] = json.loads(base64.b64decode(content.partition("content: ")[2]))
+    return settings
 
 
 def test_policy_reaches_the_app_as_it_was_written(prod: Deployment):

@@ -9,8 +9,8 @@ variable "subscription_id" { type = string }
 variable "bridges_subnet_id" { type = string }
 variable "operator_addresses" { type = list(string) }
 variable "secrets" {
-  description = "By shard: the secret's name, and the identity that may read it."
-  type        = map(object({ name = string, identity_id = string, principal_id = string }))
+  description = "By shard: the secret's name, the identity that may read it, and the certificate of a private CA beside it."
+  type        = map(object({ name = string, identity_id = string, principal_id = string, ca_pem = optional(string) }))
 }
 variable "values" {
   description = "By shard. Read when a secret is created, and never again."
@@ -74,9 +74,24 @@ resource "azapi_resource" "reader" {
   }
 }
 
+# The certificate of a private CA is no secret. It lies here because the bridges look here.
+resource "azapi_resource" "authority" {
+  for_each  = { for shard, secret in var.secrets : shard => secret if secret.ca_pem != null }
+  type      = "Microsoft.KeyVault/vaults/secrets@2025-05-01"
+  name      = "${each.value.name}-ca"
+  parent_id = azapi_resource.vault.id
+  body      = { properties = { contentType = "application/x-pem-file", value = each.value.ca_pem } }
+}
+
+resource "azapi_resource" "authority_reader" {
+  for_each  = azapi_resource.authority
+  type      = "Microsoft.Authorization/roleAssignments@2022-04-01"
+  name      = uuidv5("url", "${each.value.id}|${var.secrets[each.key].identity_id}")
+  parent_id = each.value.id
+  body = {
+    properties = { roleDefinitionId = local.secrets_user, principalId = var.secrets[each.key].principal_id, principalType = "ServicePrincipal" }
+  }
+}
+
 output "id" { value = azapi_resource.vault.id }
 output "uri" { value = "https://${azapi_resource.vault.name}.vault.azure.net" }
-output "ready" {
-  description = "By shard, once its bridges can read their secret."
-  value       = { for shard, reader in azapi_resource.reader : shard => reader.id }
-}
