@@ -455,7 +455,7 @@ def image_unblock(session: Session, version: str, **who: Any) -> None:
 
 def main() -> None:
     """Run from the command line."""
-    cli()
+    cli(prog_name="jvb-autoscaler")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,18 @@ def ago(moment: str | None, now: str | None) -> str:
     """Say how long ago a moment was, as `3 m` or `2 h 5 m`; a dash where it is not known."""
     if not moment or not now:
         return "-"
-    minutes = int((datetime.fromisoformat(now) - datetime.fromisoformat(moment)).total_seconds() // 60)
+    return _lasting((datetime.fromisoformat(now) - datetime.fromisoformat(moment)).total_seconds())
+
+
+def ahead(moment: str | None, now: str) -> str:
+    """Say how far ahead a moment is, as `in 2 h 5 m`; a dash where there is none."""
+    if not moment:
+        return "-"
+    return f"in {_lasting((datetime.fromisoformat(moment) - datetime.fromisoformat(now)).total_seconds())}"
+
+
+def _lasting(seconds: float) -> str:
+    minutes = int(seconds // 60)
     hours, rest = divmod(max(minutes, 0), 60)
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if days else f"{hours} h {rest} m" if hours else f"{rest} m"
@@ -35,8 +46,9 @@ def ago(moment: str | None, now: str | None) -> str:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        # The first is what is copied into the next command: it stays in one piece.
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
     return table
 
 
@@ -122,7 +134,7 @@ def commands(console: Console, rows: Sequence[Json], now: str) -> None:
     """A table of commands, newest first."""
     if not rows:
         return
-    table = _table("command", "what", "state", "by", "given", "ends", "outcome")
+    table = _table("id", "what", "state", "by", "given", "ends", "outcome")
     for row in rows:
         table.add_row(
             _text(row["command_id"]),
@@ -130,7 +142,7 @@ def commands(console: Console, rows: Sequence[Json], now: str) -> None:
             _text(row["state"], _STATES.get(row["state"], "")),
             _text(f"{row['by']}: {row['why']}"),
             _text(f"{ago(row['asked_at'], now)} ago"),
-            _text(row.get("expires_at")),
+            _text(ahead(row.get("expires_at"), now) if row["state"] in ("open", "in_force") else None),
             _text(row.get("outcome")),
         )
     console.print(table)
@@ -242,6 +254,10 @@ def event(console: Console, row: Json) -> None:
     )
 
 
+def _rounded(value: Any) -> Any:
+    return f"{value:.1f}" if isinstance(value, float) else value
+
+
 USAGE = (
     "at",
     "shard",
@@ -264,5 +280,7 @@ def rows(console: Console, found: Sequence[Json], columns: Sequence[str]) -> Non
         return
     table = _table(*columns)
     for row in found:
-        table.add_row(*(_text(row.get(name)) for name in columns))
+        # Without its seconds and its T a moment fits a narrow terminal.
+        at = str(row["at"])[:16].replace("T", " ")
+        table.add_row(at, *(_text(_rounded(row.get(name))) for name in columns[1:]))
     console.print(table)

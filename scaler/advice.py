@@ -27,7 +27,7 @@ WAY_OUT: dict[Reason, str] = {
     Reason.NOT_HEALTHY: "It ends when it is healthy, or given up as sick; `doctor` says what is broken.",
     Reason.NOT_OPEN: "It ends when it accepts calls; `jvb-autoscaler undrain` takes somebody's drain back.",
     Reason.DRAIN_REFUSED: "Switch on the REST API in its jvb.conf and restart it, or upgrade the JVB.",
-    Reason.ALREADY_LEAVING: "It ends when the oldest has left; `explain` of that one says what it waits for.",
+    Reason.ALREADY_LEAVING: "It ends when that one has left: with its last call, and then step by step.",
     Reason.FOREIGN_DRAIN: "`jvb-autoscaler undrain` takes it back, when whoever drained it is done.",
     Reason.OPERATOR_DRAIN: "An operator takes it back with `jvb-autoscaler undrain`.",
     Reason.PROTECTED: "It ends when the protection expires, or with `jvb-autoscaler cancel` and its id.",

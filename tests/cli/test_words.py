@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from cli.show import ago
+from cli.show import ago, ahead
 from cli.words import DAY_LIST, DAYS, DURATION
 
 
@@ -60,3 +60,9 @@ def test_what_is_no_day_says_how(text: str):
 def test_how_long_ago_fits_a_column(then: str | None, words: str):
     """The two largest units; what is not known is a dash."""
     assert ago(then, "2026-03-04T12:00:00.000Z") == words
+
+
+def test_how_far_ahead_an_end_is_fits_a_column_too():
+    """What has no end has a dash."""
+    assert ahead("2026-03-04T13:57:30.000Z", "2026-03-04T12:00:00.000Z") == "in 1 h 57 m"
+    assert ahead(None, "2026-03-04T12:00:00.000Z") == "-"
