@@ -10,15 +10,16 @@ import pytest
 
 from colibri.client import ColibriClient, colibri_http_client
 from compute.flexible import FlexibleScaleSet
+from compute.gallery import GalleryImages
 from compute.monitor import MonitorMetrics
 from compute.pipeline import arm_client, metrics_client
 from sandbox.cloud import SimVm
 from sandbox.faces.server import Options, faces
-from sandbox.ports import WorldBridges, WorldClock, WorldCloud, WorldMetrics
+from sandbox.ports import WorldBridges, WorldClock, WorldCloud, WorldImages, WorldMetrics
 from sandbox.world import World
 from scaler.errors import Refused, StateChanged
 from scaler.model import Instance, Poll, Power, Reach
-from scaler.ports import Bridges, Cloud, Metrics, Target
+from scaler.ports import Bridges, Cloud, Images, Metrics, Target
 from tests.compute.azure_faces import (
     SCALE_SET_ID,
     SUBSCRIPTION,
@@ -30,12 +31,13 @@ from tests.compute.azure_faces import (
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """One world and the three ports to it; `sync` lets the ports see what was done to the world by hand."""
+    """One world and the four ports to it; `sync` lets the ports see what was done to the world by hand."""
 
     world: World
     cloud: Cloud
     bridges: Bridges
     metrics: Metrics
+    images: Images
     sync: Callable[[], Awaitable[None]]
 
     async def advance(self, seconds: float) -> None:
@@ -71,7 +73,7 @@ async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
         async def nothing() -> None: ...
 
         inside = WorldCloud(world, SCALE_SET_ID), WorldBridges(world, SCALE_SET_ID), WorldMetrics(world)
-        yield Ports(world, *inside, nothing)
+        yield Ports(world, *inside, WorldImages(world), nothing)
         return
     async with (
         faces(world, Options(page_size=1, stopped_machines_are_silent=True)) as served,
@@ -85,7 +87,7 @@ async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
                 http, WorldClock(world), port=served.bridge_port, poll_deadline_seconds=0.5
             )
             cloud = FlexibleScaleSet(arm, SCALE_SET_ID)
-            yield Ports(world, cloud, bridges, MonitorMetrics(monitor), served.sync)
+            yield Ports(world, cloud, bridges, MonitorMetrics(monitor), GalleryImages(arm), served.sync)
 
 
 async def test_the_scale_set_is_read(ports: Ports) -> None:
@@ -260,3 +262,87 @@ async def test_monitor_tells_the_newest_minute(ports: Ports) -> None:
         assert load.cpu_fraction is not None
         assert 0 <= load.cpu_fraction <= 1
         assert load.out_mbps is not None
+
+
+GROUP = SCALE_SET_ID.partition("/providers/")[0]
+DEFINITION = f"{GROUP}/providers/Microsoft.Compute/galleries/bridges/images/jvb"
+TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/jvb"
+
+
+async def test_the_image_of_new_machines_is_written_under_its_etag(ports: Ports) -> None:
+    """The next machine is made of it, those that stand are not touched, and a stale etag writes nothing."""
+    version = f"{DEFINITION}/versions/1.1.0"
+    before = await ports.cloud.scale_set()
+    await ports.cloud.set_image(before, version)
+    after = await ports.cloud.scale_set()
+    assert (before.image, after.image) == (f"{DEFINITION}/versions/1.0.0".lower(), version.lower())
+    assert after.location == "westeurope"
+    with pytest.raises(StateChanged):
+        await ports.cloud.set_image(before, version)
+    await ports.cloud.scale_out(after, 3)
+    await ports.advance(120)
+    images = sorted(m.image or "" for m in await ports.machines())
+    assert [image.rpartition("/")[2] for image in images] == ["1.0.0", "1.0.0", "1.1.0"]
+
+
+async def test_the_boot_configuration_is_told_of_the_set_and_of_each_machine(ports: Ports) -> None:
+    """A machine has the tag that the scale set had when it was made; tags' names are the same in any case."""
+    scale_set = ports.world.scale_set(SCALE_SET_ID)
+    ports.world.set_tags(scale_set.id, {**scale_set.tags, "jvb-autoscaler-config": "2"})
+    found = await ports.cloud.scale_set()
+    assert found.config == "2"
+    await ports.cloud.scale_out(found, 3)
+    await ports.advance(120)
+    assert sorted(m.config or "" for m in await ports.machines()) == ["", "", "2"]
+
+
+async def test_every_version_of_an_image_is_told_with_what_speaks_against_it(ports: Ports) -> None:
+    """One that is excluded, or not replicated to the region, is not usable; its end of life is told."""
+    galleries = ports.world.galleries
+    end = ports.world.now + timedelta(days=1)
+    galleries.publish(DEFINITION, "1.1.0", end_of_life=end)
+    galleries.publish(DEFINITION, "1.2.0", excluded=True)
+    galleries.publish(DEFINITION, "1.3.0", replicated_after_s=3600)
+    found = {each.version: each for each in await ports.images.versions(DEFINITION, "westeurope")}
+    assert {version: each.usable for version, each in found.items()} == {
+        "1.0.0": True,
+        "1.1.0": True,
+        "1.2.0": False,
+        "1.3.0": False,
+    }
+    assert found["1.1.0"].end_of_life == end
+    assert found["1.3.0"].problem
+    assert all(each.id == each.id.lower() for each in found.values())
+    await ports.advance(3600)
+    assert all(
+        each.usable
+        for each in await ports.images.versions(DEFINITION, "westeurope")
+        if each.version != "1.2.0"
+    )
+
+
+async def test_a_version_is_deleted_by_its_id(ports: Ports) -> None:
+    """It is no longer told; one that does not exist is a refusal."""
+    ports.world.galleries.publish(DEFINITION, "1.1.0")
+    await ports.images.delete_version(f"{DEFINITION}/versions/1.1.0".lower())
+    assert [each.version for each in await ports.images.versions(DEFINITION, "westeurope")] == ["1.0.0"]
+    with pytest.raises(Refused):
+        await ports.images.delete_version(f"{DEFINITION}/versions/9.9.9")
+
+
+async def test_a_template_is_run_and_its_run_followed(ports: Ports) -> None:
+    """Nothing is told before its first run; then Running, and how it ended, with the service's words."""
+    template = ports.world.galleries.add_template(TEMPLATE, DEFINITION)
+    assert await ports.images.build(TEMPLATE) is None
+    began = ports.world.now
+    await ports.images.start_build(TEMPLATE)
+    running = await ports.images.build(TEMPLATE)
+    assert running is not None
+    assert (running.state, running.started_at) == ("Running", began)
+    template.error = "no network"
+    await ports.advance(3600)
+    ended = await ports.images.build(TEMPLATE)
+    assert ended is not None
+    assert (ended.state, ended.message) == ("Failed", "no network")
+    with pytest.raises(Refused):
+        await ports.images.start_build(TEMPLATE + "-of-nobody")

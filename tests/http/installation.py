@@ -40,9 +40,9 @@ class Step(NamedTuple):
     """One call that changes something, as a face took it."""
 
     verb: str
-    """`scale_out`, `delete`, `drain`, `undrain`, `fence`; else what was asked, as `METHOD path`."""
+    """`scale_out`, `set_image`, `delete`, `drain`, `undrain`, `fence`; else the request, as `METHOD path`."""
     subject: str
-    """Name of the machine; of a `scale_out` the capacity."""
+    """Name of the machine; of a `scale_out` the capacity, of a `set_image` the version."""
 
 
 def step_of(face: str, operation: str, details: Mapping[str, Any]) -> Step | None:
@@ -55,6 +55,9 @@ def step_of(face: str, operation: str, details: Mapping[str, Any]) -> Step | Non
     body = orjson.loads(details["body"])
     if details["method"] == "PATCH" and body.keys() == {"sku"}:
         return Step("scale_out", str(body["sku"]["capacity"]))
+    if details["method"] == "PATCH" and body.keys() == {"properties"}:
+        profile = body["properties"]["virtualMachineProfile"]
+        return Step("set_image", profile["storageProfile"]["imageReference"]["id"].rpartition("/")[2])
     if details["method"] == "POST" and details["path"].endswith("/delete"):
         return Step("delete", ",".join(body["instanceIds"]))
     return Step(f"{details['method']} {details['path']}", "")
