@@ -118,6 +118,7 @@ def test_a_template_that_never_ran_tells_no_run() -> None:
 def test_a_page_without_its_list_is_not_an_empty_page() -> None:
     """A machine or a version left out looks like one that is gone."""
     assert values({"value": []}) == []
-    for page in ({}, {"value": None}, None, []):
+    pages: tuple[object, ...] = ({}, {"value": None}, None, [])
+    for page in pages:
         with pytest.raises(TryNextTick):
             values(page)
