@@ -183,21 +183,30 @@ def redrains(fleet: Fleet) -> Shrink:
 
 def drains(fleet: Fleet, state: ShardMemory, *, grew: bool) -> Shrink:
     """Start at most one new drain: the idle oldest, else the oldest at all after a lasting surplus."""
-    candidate = oldest(fleet)
-    if candidate is None:
-        return Shrink()
-    if candidate.phase is Phase.READY:
+    candidate, result = oldest(fleet), Shrink()
+    if candidate is not None and candidate.phase is Phase.READY:
         against = objections(fleet, candidate, (*LITERAL_TERMS, *SAFETY_TERMS, *DRAIN_TERMS))
         if not against:
             pace = pace_objections(fleet, state, fleet.accepting_others(candidate), grew=grew)
             because = "more than one healthy, idle, old enough, oldest"
             return _no(*pace) if pace else _do(Drain(candidate.vm_id, Purpose.TEAR_DOWN, because))
         result = _no(*against)
-        if any(refusal.reason is not Reason.OLDEST_BUSY for refusal in against):
+        if any(refusal.reason not in _passed_over(fleet) for refusal in against):
             return result
-    else:
+    elif candidate is not None:
         result = _why_waiting(candidate)
     return result + _surplus_drain(fleet, state, grew=grew)
+
+
+def _passed_over(fleet: Fleet) -> frozenset[Reason]:
+    """
+    Why the next to be torn down is passed over for one that is emptied for later.
+
+    With `idle` it may be one that has just come, and nobody is on it yet: the old ones that are
+    full need not wait for it.
+    """
+    found = {Reason.OLDEST_BUSY}
+    return frozenset(found | {Reason.TOO_YOUNG} if fleet.policy.oldest_among == "idle" else found)
 
 
 def _why_waiting(oldest_bridge: Bridge) -> Shrink:

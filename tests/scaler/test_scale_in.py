@@ -94,6 +94,39 @@ def test_a_busy_oldest_is_drained_after_a_lasting_surplus(since: timedelta | Non
         assert Reason.SURPLUS_TOO_SHORT in reasons(decision)
 
 
+@pytest.mark.parametrize(
+    ("second", "done"),
+    [
+        ({"age": 2 * HOUR, **busy()}, ["drain a"]),
+        ({"age": 50 * MINUTE}, ["drain a"]),
+        ({"age": 50 * MINUTE, "conferences": None}, ["drain a"]),
+        ({"age": 2 * HOUR}, ["drain b"]),
+    ],
+    ids=["none is idle", "the idle one is young", "not known to be idle", "an idle one may go"],
+)
+def test_with_idle_a_busy_fleet_shrinks_too(second: dict[str, Any], done: list[str]) -> None:
+    """Where none may be torn down now, the oldest is emptied; nobody waits for one that has just come."""
+    fleet = (
+        bridge("a", 3 * HOUR, pressure=0.1, **busy()),
+        bridge("b", **second, pressure=0.1),
+        bridge("c", MINUTE),
+    )
+    chosen = policy(oldest_among="idle")
+    assert verbs(decided(*fleet, policy_=chosen, surplus_since=NOW - 10 * MINUTE)) == done
+    if done == ["drain a"]:
+        assert verbs(decided(*fleet, policy_=chosen, surplus_since=NOW - 9 * MINUTE)) == []
+
+
+def test_a_young_oldest_is_not_emptied() -> None:
+    """It is kept while its first hour runs, unless the operator chose `oldest_among: idle`."""
+    fleet = [
+        bridge(name, age, pressure=0.1, **busy()) for name, age in (("a", 50 * MINUTE), ("b", 5 * MINUTE))
+    ]
+    decision = decided(*fleet, bridge("c", MINUTE), surplus_since=NOW - 10 * MINUTE)
+    assert verbs(decision) == []
+    assert Reason.TOO_YOUNG in reasons(decision, "a")
+
+
 def test_surplus_drains_go_strictly_oldest_first_up_to_a_limit() -> None:
     """The next one behind ours; none behind somebody else's, none beyond the limit, none if all drain."""
     rest = [bridge(name, HOUR) for name in "cdef"]
