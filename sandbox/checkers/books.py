@@ -13,6 +13,7 @@ from typing import TypeVar
 from sandbox.checkers.court import Court
 from sandbox.memory_store import MemoryStore, Shard
 from sandbox.witness import Act, Told
+from scaler.errors import TryNextTick
 from scaler.model import BridgeMemory, Phase
 from scaler.tick import Report
 from state.rows import BRIDGES, COMMANDS, INTENTS, STATES, RowFormat
@@ -96,7 +97,12 @@ class BooksChecker:
         if self._parsed.get(place) is value:
             return
         self._parsed[place] = value
-        if format_.read(format_.write("partition", value)) != value:
+        try:
+            same = format_.read(format_.write("partition", value)) == value
+        except TryNextTick as error:
+            self._court.accuse(NAME, str(error))
+            return
+        if not same:
             self._court.accuse(NAME, f"row {key} of {format_.name} reads back as something else")
 
     def _accuse(self, act: Act, text: str) -> None:
