@@ -79,6 +79,14 @@ async def commands(req: func.HttpRequest) -> func.HttpResponse:
     return _response(await (await wiring.application()).command(req.get_body(), who))
 
 
+# A key would be a secret on every machine. What is taken is bound to the address that ARM knows instead.
+@app.route(route="bridges/boot", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def boot(req: func.HttpRequest) -> func.HttpResponse:
+    """A machine tells how its boot went: a remark, on which no decision depends."""
+    forwarded_for = req.headers.get("x-forwarded-for")
+    return _response(await (await wiring.application()).boot(req.get_body(), forwarded_for))
+
+
 @app.route(route="dashboard", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def dashboard(req: func.HttpRequest) -> func.HttpResponse:
     """The status page. It holds no data: its script asks for them, with the reader's key."""

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 import orjson
 
 from scaler import answers, desk
-from scaler.errors import ConfigurationInvalid, Refused, TryNextTick
+from scaler.boots import NotTaken, Refusal
+from scaler.callbacks import BootCalls
+from scaler.errors import ConfigurationInvalid, LeaseHeld, Refused, StateChanged, TryNextTick
 from scaler.inspection import Inspector, Surroundings
 from scaler.minutes import STEPS
 from scaler.ports import Clock, Metrics
@@ -24,6 +26,15 @@ from settings import Settings, ShardSettings, from_env
 
 EVENTS_TOLD = 100
 LONGEST_USAGE = timedelta(days=31)
+
+_BOOT_REFUSED = {
+    Refusal.TOO_LARGE: 413,
+    Refusal.NOT_UNDERSTOOD: 400,
+    Refusal.NOT_OURS: 403,
+    Refusal.NOT_BOOTING: 409,
+    Refusal.TOO_MANY: 429,
+}
+_BOOT_LATER = {"error": "not now: try again in some seconds"}
 
 log = logging.getLogger("jvb_autoscaler")
 
@@ -139,6 +150,10 @@ class Application(Protocol):
         """Take an operator's command."""
         ...
 
+    async def boot(self, body: bytes, forwarded_for: str | None) -> Answer:
+        """Take a machine's call-back about its own boot."""
+        ...
+
     async def close(self) -> None:
         """Close every connection."""
         ...
@@ -158,6 +173,7 @@ class Running:
         self.engine, self._make_tables, self._resources = engine, make_tables, resources
         self._inspector = inspector
         self._has_tables = False
+        self.boots = BootCalls(engine, uuid.uuid4().hex[:8])
 
     async def tick(self) -> None:
         """One tick of every shard; what failed is logged and does not raise."""
@@ -276,6 +292,17 @@ class Running:
         except desk.IdTaken as error:
             return _json(409, {"error": str(error)})
 
+    async def boot(self, body: bytes, forwarded_for: str | None) -> Answer:
+        """202 once the remark stands in the machine's row; 4xx for what is not taken; 503: again later."""
+        try:
+            await self._tables()
+            await self.boots.take(body, forwarded_for)
+        except NotTaken as error:
+            return _json(_BOOT_REFUSED[error.refusal], {"error": str(error), "refusal": error.refusal})
+        except (LeaseHeld, StateChanged, TryNextTick, Refused):
+            return _json(503, _BOOT_LATER)
+        return _json(202, {"taken": True})
+
     async def _answered(self, status: int, question: Callable[[], Awaitable[dict[str, Any]]]) -> Answer:
         try:
             await self._tables()
@@ -339,6 +366,10 @@ class Misconfigured:
     async def command(self, body: bytes, signed_in_as: str | None) -> Answer:
         """503 with the faults."""
         return self._unavailable()
+
+    async def boot(self, body: bytes, forwarded_for: str | None) -> Answer:
+        """503 without the faults: anybody may ask."""
+        return _json(503, _BOOT_LATER)
 
     async def close(self) -> None:
         """Nothing was opened."""

@@ -229,6 +229,33 @@ class ProcessTotals:
     bytes_received: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BootRemark:
+    """What a machine itself said of its boot. A remark: no decision reads it, only texts for people do."""
+
+    reports: int = 0
+    """Call-backs taken so far."""
+    reported_at: datetime | None = None
+    outcome: str | None = None
+    """`ready` or `failed`, as the machine sees it."""
+    phase: str | None = None
+    """
+    How far it came: settings, address, secrets, configuration, start, membership, health, accepting, ready.
+    """
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each phase took, in their order."""
+    reason: str | None = None
+    log: str | None = None
+    """The last lines of the bridge's log, of a boot that failed."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why it failed, in a line; None where it did not say that it did."""
+        if self.outcome != "failed":
+            return None
+        return f"its boot failed in {self.phase}: {self.reason or 'no reason told'}"
+
+
 @dataclass(frozen=True)  # no slots: `changed` copies its fields all at once
 class BridgeMemory:
     """
@@ -250,6 +277,9 @@ class BridgeMemory:
     """Our intent that asked for this VM; None: adopted, so never removed as 'never ready'."""
     asked_at: datetime | None = None
     ever_ready: bool = False
+    ready_after_seconds: float | None = None
+    """From its request (an adopted one: its creation) to its first accepting poll, by our own clock."""
+    boot: BootRemark = field(default_factory=BootRemark)
     address: str | None = None
     time_created: datetime | None = None
     image: str | None = None

@@ -33,16 +33,16 @@ class Seen:
 def _booting(seen: Seen, policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
     memory = seen.memory
     if seen.healthy and seen.poll.drain is False:
-        took = (now - _boot_began(memory)).total_seconds()
+        took = (now - boot_began(memory)).total_seconds()
         log.say(EventKind.READY, memory, f"accepts calls {took:.0f} s after it was asked for")
         log.boots_done += 1
-        return moved(memory, Move.JOINED, now, ever_ready=True)
-    if now - _boot_began(memory) < policy.boot_timeout and not seen.instance.is_broken:
+        return moved(memory, Move.JOINED, now, ever_ready=True, ready_after_seconds=took)
+    if now - boot_began(memory) < policy.boot_timeout and not seen.instance.is_broken:
         return memory
-    failure = seen.instance.error or seen.poll.problem or f"port {seen.poll.reach}"
+    failure = seen.instance.error or memory.boot.failure or seen.poll.problem or f"port {seen.poll.reach}"
     if seen.healthy:
-        failure = "healthy, but still drained"
-    minutes = (now - _boot_began(memory)).total_seconds() / 60
+        failure = memory.boot.failure or "healthy, but still drained"
+    minutes = (now - boot_began(memory)).total_seconds() / 60
     log.say(
         EventKind.BOOT_FAILED, memory, f"not accepting {minutes:.0f} min after it was asked for: {failure}"
     )
@@ -52,7 +52,8 @@ def _booting(seen: Seen, policy: ScalingPolicy, now: datetime, log: Log) -> Brid
     return moved(memory, Move.BOOT_TIMED_OUT, now, failure=failure)
 
 
-def _boot_began(memory: BridgeMemory) -> datetime:
+def boot_began(memory: BridgeMemory) -> datetime:
+    """Return since when its boot is waited for."""
     return memory.asked_at or memory.time_created or memory.first_seen
 
 

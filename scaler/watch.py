@@ -93,13 +93,8 @@ def _shard_alerts(fleet: Fleet, state: ShardMemory) -> list[Alert]:
     if fleet.bridges and not fleet.accepting and state.blind_since is None:
         found.append(Alert("no_accepting_bridge", shard, "no bridge accepts new calls"))
     if state.boot_failures >= _FAILURES_WORTH_AN_ALERT:
-        last = max(
-            (i for i in fleet.snapshot.intents if i.error),
-            key=lambda i: i.ended_at or i.asked_at,
-            default=None,
-        )
-        why = last.error if last else next((b.memory.failure for b in fleet.failed if b.memory.failure), None)
-        text = f"{state.boot_failures} creations failed in a row, the last one: {why or 'it never joined'}"
+        why = _last_failure(fleet) or "it never joined"
+        text = f"{state.boot_failures} creations failed in a row, the last one: {why}"
         found.append(Alert("boot_failures", shard, text))
     if state.disagree_ticks >= _DISAGREES_TICKS and fleet.snapshot.scale_set is not None:
         capacity = fleet.snapshot.scale_set.capacity
@@ -112,6 +107,13 @@ def _shard_alerts(fleet: Fleet, state: ShardMemory) -> list[Alert]:
             )
         )
     return found
+
+
+def _last_failure(fleet: Fleet) -> str | None:
+    """What ARM said of the last creation that failed, or what is known of a later boot that failed."""
+    told = [(i.ended_at or i.asked_at, i.error) for i in fleet.snapshot.intents if i.error]
+    told += [(b.memory.phase_since, b.memory.failure) for b in fleet.failed if b.memory.failure]
+    return max(told, key=lambda each: each[0])[1] if told else None
 
 
 def _said(heard: Silence) -> str:
