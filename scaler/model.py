@@ -242,7 +242,7 @@ class BootRemark:
     """
     How far it came: settings, address, secrets, configuration, start, membership, health, accepting, ready.
     """
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict, hash=False)
     """How long each phase took, in their order."""
     reason: str | None = None
     log: str | None = None
