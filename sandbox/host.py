@@ -89,10 +89,13 @@ async def host(app: Any, keys: Keys, port: int = 0) -> AsyncIterator[str]:
 
 
 async def _called(route: _Route, match: re.Match[str], request: web.BaseRequest) -> web.StreamResponse:
+    # As the platform's front end does: who called stands last, whatever the caller wrote before.
+    claimed = request.headers.get("x-forwarded-for")
+    forwarded_for = ", ".join(each for each in (claimed, f"{request.remote}:0") if each)
     asked = func.HttpRequest(
         method=request.method,
         url=str(request.url),
-        headers=dict(request.headers),
+        headers={**request.headers, "x-forwarded-for": forwarded_for},
         params=dict(request.rel_url.query),
         route_params={name: value for name, value in match.groupdict().items() if value is not None},
         body=await request.read() if request.can_read_body else b"",

@@ -52,6 +52,8 @@ esac
 class World:
     """What the neighbours answer, and what they heard."""
 
+    vm_id: str = VM_ID
+    private: str = PRIVATE
     instance_public: str = ""
     balancer_public: str = PUBLIC
     has_metadata: bool = True
@@ -72,11 +74,11 @@ class World:
             return 400, None
         if path.startswith("/secrets/"):
             return self._secret(path.removeprefix("/secrets/"), headers)
-        address = {"privateIpAddress": PRIVATE, "publicIpAddress": self.instance_public}
+        address = {"privateIpAddress": self.private, "publicIpAddress": self.instance_public}
         network = {"interface": [{"ipv4": {"ipAddress": [address]}}]}
-        balanced = [{"frontendIpAddress": self.balancer_public, "privateIpAddress": PRIVATE}]
+        balanced = [{"frontendIpAddress": self.balancer_public, "privateIpAddress": self.private}]
         answers: dict[str, Any] = {
-            "/metadata/instance": {"compute": {"vmId": VM_ID.upper(), "name": NAME}, "network": network},
+            "/metadata/instance": {"compute": {"vmId": self.vm_id.upper(), "name": NAME}, "network": network},
             "/metadata/scheduledevents": {"DocumentIncarnation": 1, "Events": self.events},
         }
         if self.balancer_public:
@@ -168,9 +170,9 @@ def stun_server(public: str) -> Iterator[str]:
         thread.join()
 
 
-def free_port() -> int:
+def free_port(address: str = PRIVATE) -> int:
     with socket.socket() as probe:
-        probe.bind((PRIVATE, 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
@@ -180,7 +182,7 @@ class Machine:
     def __init__(self, root: Path, world: World, url: str, **settings: Any) -> None:
         """`settings`: what differs from the plain shard."""
         self.root, self.world, self.url = root, world, url
-        self.port = free_port()
+        self.port = free_port(world.private)
         given = read_settings({**PLAIN, "bridge_port": self.port, **settings})
         # Real ones are https; here everything is one plain server.
         given["key_vault"]["uri"], given["callback_url"] = url, f"{url}/api/bridges/boot"
@@ -192,6 +194,11 @@ class Machine:
         (root / "bin/systemctl").write_text(SYSTEMCTL.format(root=root, python=sys.executable, stub=stub))
         (root / "bin/systemctl").chmod(0o755)
         self.behave()
+
+    def tell(self, url: str) -> None:
+        """Send its call-back there."""
+        file = self.root / "etc/jvb-boot/settings.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "callback_url": url}))
 
     def behave(self, **change: Any) -> None:
         """Say how the stub JVB is when it starts next."""
@@ -214,6 +221,7 @@ class Machine:
             "JVB_BOOT_PATIENCE_SECONDS": "0.4",
             "JVB_BOOT_UNCHECKED_SECONDS": "0.3",
             "JVB_BOOT_PAUSE_SECONDS": "0.05",
+            "JVB_BOOT_AGAIN_SECONDS": "0.05",
             **env,
         }
         command = ["bash", str(HERE / "vm" / script)]
@@ -230,7 +238,7 @@ class Machine:
         return subprocess.run([self.root / "bin/systemctl", "is-active"], check=False).returncode == 0
 
     def is_drained(self) -> bool:
-        with urlopen(f"http://{PRIVATE}:{self.port}/colibri/drain") as answer:
+        with urlopen(f"http://{self.world.private}:{self.port}/colibri/drain") as answer:
             return bool(json.loads(answer.read())["drain"])
 
     def stop_jvb(self) -> None:

@@ -250,6 +250,7 @@ def test_a_call_back_that_nobody_takes_changes_nothing(tmp_path: Path):
         done = vm.boot()
         assert done.returncode == 0
         assert "was not taken" in done.stdout
+        assert len(vm.world.reports) == 4
         assert not vm.is_drained()
 
 
