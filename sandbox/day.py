@@ -19,8 +19,9 @@ from typing import Any
 import orjson
 from rich.console import Console
 
+from sandbox.boot_calls import BootCalls
 from sandbox.live import Frame, Screen, summary
-from sandbox.stage import Stage, point_the_app_at, stage
+from sandbox.stage import SHARD, Stage, point_the_app_at, stage
 from sandbox.tally import count
 
 START = datetime(2026, 3, 4, tzinfo=UTC)
@@ -53,16 +54,21 @@ class TickLog(logging.Handler):
 async def run(seed: int, hours: float, screen: Screen) -> int:
     """Run the day; return the exit code."""
     async with stage(seed, START) as set_up:
-        return await _play(set_up, seed, hours, screen)
+        point_the_app_at(set_up)
+        # Only now: aiohttp reads its authorities when it is imported.
+        import function_app
+        from sandbox.host import Keys, host
+
+        async with host(function_app.app, Keys("", {})) as url:
+            return await _play(set_up, seed, hours, screen, BootCalls(url, SHARD))
 
 
-async def _play(set_up: Stage, seed: int, hours: float, screen: Screen) -> int:
+async def _play(set_up: Stage, seed: int, hours: float, screen: Screen, boots: BootCalls) -> int:
     import azure.functions.timer as timers
 
     import function_app
     import wiring
 
-    point_the_app_at(set_up)
     lines, counts, peak = TickLog(), Counter[str](), 1
     log = logging.getLogger("jvb_autoscaler")
     log.addHandler(lines)
@@ -78,12 +84,14 @@ async def _play(set_up: Stage, seed: int, hours: float, screen: Screen) -> int:
                 if minute % NIGHTLY_EVERY_MINUTES == 0:
                     await set_up.advance(now + timedelta(seconds=30))
                     await function_app.nightly_recycle(timers.TimerRequest(past_due=False))
+                await boots.send(world["vms"])
                 for line in lines.take():
                     totals = line.__dict__
                     count(totals["actions"], counts)
                     acted = bool(totals["actions"])
                     peak = max(peak, totals["listed"])
                     rows = await _rows(function_app, world)
+                    boots.note(rows)
                     screen.show(
                         Frame(
                             now, START, hours, seed, totals["sentence"], acted, totals, rows, world["truth"]
@@ -91,7 +99,9 @@ async def _play(set_up: Stage, seed: int, hours: float, screen: Screen) -> int:
                     )
     finally:
         await (await wiring.application()).close()
-    return _finish(screen.console, counts, await set_up.truth(), lines.errors, (seed, hours, peak))
+    return _finish(
+        screen.console, counts, await set_up.truth(), lines.errors, (seed, hours, peak), boots.seconds()
+    )
 
 
 async def _rows(function_app: Any, world: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -114,6 +124,7 @@ def _finish(
     truth: Mapping[str, Any],
     errors: Sequence[str],
     run_of: tuple[int, float, int],
+    boot_seconds: Mapping[str, float | None],
 ) -> int:
     seed, hours, peak = run_of
     figures = {
@@ -128,6 +139,7 @@ def _finish(
         "calls_cut": truth["calls_cut"],
         "overload_minutes": truth["overload_minutes"],
         "bridge_hours": round(truth["bridge_hours"], 2),
+        **boot_seconds,
         "seed": seed,
     }
     for error in errors[:10]:

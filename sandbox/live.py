@@ -154,6 +154,7 @@ def _bridges(frame: Frame) -> Table:
     table.add_column("image", min_width=6, no_wrap=True)
     for column, width in (("age", 5), ("calls", 5), ("people", 6)):
         table.add_column(column, justify="right", min_width=width, no_wrap=True)
+    table.add_column("boot s", justify="right", min_width=6, no_wrap=True)
     table.add_column("pressure", width=_BAR_CELLS + 6, no_wrap=True)
     table.add_column("why it stays", overflow="ellipsis", no_wrap=True, ratio=1)
     for row in frame.bridges:
@@ -168,6 +169,7 @@ def _bridges(frame: Frame) -> Table:
             age(row.get("created"), frame.now),
             _number(row.get("conferences")),
             _number(row.get("people")),
+            _seconds(row.get("ready_after_seconds")),
             Text(bar(pressure) + figure, style="red" if (pressure or 0) > 1 else "blue"),
             Text(_why(row.get("in_words", "")), style="dim"),
         )
@@ -180,8 +182,20 @@ def _why(in_words: str) -> str:
     return why.partition(", since")[0] if colon else ""
 
 
+def _seconds(value: float | None) -> str:
+    """How long its boot took; nothing for a bridge that was there before."""
+    return "" if value is None else f"{value:.0f}"
+
+
 def _number(value: object) -> str:
     return "?" if value is None else str(value)
+
+
+def _boots(figures: Mapping[str, Any]) -> list[str]:
+    if figures.get("boot_p50_s") is None:
+        return []
+    median, slow = figures["boot_p50_s"], figures["boot_p95_s"]
+    return [f"  a new bridge accepted calls {median} s after it was asked for (median), {slow} s (95 %)"]
 
 
 def summary(figures: Mapping[str, Any], truth: Mapping[str, Any], peak: int) -> str:
@@ -200,6 +214,7 @@ def summary(figures: Mapping[str, Any], truth: Mapping[str, Any], peak: int) -> 
             f"  {figures['scaled_out']} bridges added, {figures['drained']} drains begun, "
             f"{figures['undrained']} taken back, {figures['torn_down']} torn down, "
             f"{figures['recycled']} recycled at night",
+            *_boots(figures),
             f"  {figures['bridge_hours']:.1f} bridge-hours; the {peak} bridges of the peak all day long: "
             f"{fixed:.0f} ({saved:.0%} saved)",
             "",

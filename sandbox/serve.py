@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 
 from rich.console import Console
 
+from sandbox.boot_calls import BootCalls
 from sandbox.day import START
-from sandbox.stage import Stage, point_the_app_at, stage
+from sandbox.stage import SHARD, Stage, point_the_app_at, stage
 
 LOOK, ACT = "look", "act"
 """Keys that everybody knows: good for nothing but this sandbox."""
@@ -37,16 +38,17 @@ async def serve(given: argparse.Namespace, console: Console) -> None:
             async with host(function_app.app, Keys(LOOK, {"commands": ACT}), given.port) as url:
                 _tell(console, url)
                 ready = START + timedelta(hours=given.hours)
-                await _live(set_up, ready, 0)
+                boots = BootCalls(url, SHARD)
+                await _live(set_up, ready, 0, boots)
                 console.print(
                     f"It is {ready:%a %H:%M} UTC there, {given.speed:g} times as fast as here. Ctrl-C ends."
                 )
-                await _live(set_up, None, 60 / given.speed)
+                await _live(set_up, None, 60 / given.speed, boots)
         finally:
             await (await wiring.application()).close()
 
 
-async def _live(set_up: Stage, until: datetime | None, seconds_a_minute: float) -> None:
+async def _live(set_up: Stage, until: datetime | None, seconds_a_minute: float, boots: BootCalls) -> None:
     """Let minutes pass, each with its tick."""
     import azure.functions.timer as timers
 
@@ -58,8 +60,9 @@ async def _live(set_up: Stage, until: datetime | None, seconds_a_minute: float) 
         if now.minute % 15 == 0:
             await set_up.advance(now + timedelta(seconds=30))
             await function_app.nightly_recycle(timer)
-        await set_up.advance(now + timedelta(minutes=1))
+        world = await set_up.advance(now + timedelta(minutes=1))
         await function_app.tick(timer)
+        await boots.send(world["vms"])
         spent = asyncio.get_running_loop().time() - begun
         await asyncio.sleep(max(0.0, seconds_a_minute - spent))
 

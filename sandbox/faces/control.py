@@ -61,6 +61,18 @@ class Control:
         return {"now": self._world.now, **self._world.truth()}
 
 
+def _boot(vm: SimVm) -> dict[str, float] | None:
+    """Seconds of the phases that a machine's own boot has come through; None until it is a bridge."""
+    joined = vm.life.joined_at
+    if vm.bridge is None or joined is None:
+        return None
+    started = min(vm.bridge.started_at, joined)
+    return {
+        "start": round((started - vm.time_created).total_seconds(), 1),
+        "membership": round((joined - started).total_seconds(), 1),
+    }
+
+
 def vm_view(vm: SimVm, now: datetime) -> dict[str, Any]:
     """One machine for a live display: what ARM knows, and what only the world knows."""
     view: dict[str, Any] = {
@@ -73,6 +85,7 @@ def vm_view(vm: SimVm, now: datetime) -> dict[str, Any]:
         "image": vm.image.rpartition("/")[2],
         "age_minutes": round((now - vm.time_created).total_seconds() / 60, 1),
         "error": vm.error,
+        "boot": _boot(vm),
     }
     if (bridge := vm.bridge) is not None:
         view |= {

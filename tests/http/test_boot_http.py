@@ -15,6 +15,8 @@ import pytest
 
 import function_app
 import wiring
+from sandbox.boot_calls import BootCalls
+from sandbox.faces.control import vm_view
 from sandbox.host import Keys, host
 from sandbox.ports import WorldClock
 from scaler.model import BridgeMemory, Phase
@@ -95,6 +97,24 @@ async def test_an_invalid_configuration_tells_strangers_nothing(
     app = await wiring.engine({"SCALER_SHARDS": "[]"})
     answer = await app.boot(b"{}", "10.0.0.5")
     assert (answer.status, b"SCALER" in answer.body) == (503, False)
+
+
+async def test_simulated_machines_call_back_once_from_their_own_address(it: Installation) -> None:
+    """What `make run` shows of boots went over HTTP, and stands in the row with the seconds of each phase."""
+    async with host(function_app.app, Keys("k", {})) as url:
+        boots = BootCalls(url, SHARD)
+        for _ in range(3):
+            await it.advance(60)
+            await function_app.tick(timers.TimerRequest(past_due=False))
+            await boots.send([vm_view(vm, it.world.now) for vm in it.world.vms()])
+    known = await new_one(it)
+    assert (known.boot.reports, known.boot.outcome) == (1, "ready")
+    assert set(known.boot.seconds) == {"start", "membership"}
+    boots.note([{"vm_id": known.vm_id, "ready_after_seconds": known.ready_after_seconds}])
+    assert boots.seconds() == {
+        "boot_p50_s": known.ready_after_seconds,
+        "boot_p95_s": known.ready_after_seconds,
+    }
 
 
 @needs("bash", "curl", "jq")
