@@ -173,6 +173,8 @@ def test_a_write_that_arm_never_took_is_not_waited_for() -> None:
     assert shard.intents[0].is_open
     shard.tick({}, capacity=1)
     assert shard.intents[0].error == "ARM did not take the write"
+    assert (shard.intents[0].ended_at, shard.intents[0].is_open) == (shard.now, False)
+    assert [e.subject for e in shard.events if e.kind is EventKind.CREATE_FAILED] == ["i1"]
     assert shard.state is not None
     assert shard.state.boot_failures == 0
 
@@ -672,3 +674,46 @@ def test_a_machine_that_was_not_asked_is_only_looked_at_through_arm() -> None:
     snapshot, _, _ = reflect("s", heard, None, {"vm-a": memory("a")}, (), policy(), NOW, 1, OWNER)
     assert snapshot.bridges[0].poll.reach is Reach.NOT_ASKED
     assert snapshot.memory.known_since == NOW
+
+
+# Found by changing the rules line by line: what no test noticed before
+
+
+def test_a_failed_machine_that_is_open_and_not_healthy_has_not_joined() -> None:
+    """Both are needed: an open JVB that is cut off from its MUC serves nobody."""
+    shard = Shard().remember(memory("a", phase=Phase.FAILED, polls="00000"))
+    shard.tick({A: poll(mucs_joined=0)})
+    assert shard["a"].phase is Phase.FAILED
+
+
+def test_a_process_back_from_a_fence_or_a_failed_delete_is_new_and_starts_drained() -> None:
+    """Its age counts from now, and its drain is nobody's: it is opened again."""
+    fenced: dict[str, Any] = {"phase": Phase.FENCED, "fenced_at": NOW - HOUR}
+    deleting: dict[str, Any] = {"phase": Phase.DELETING, "delete_asked_at": NOW - HOUR, "delete_attempts": 1}
+    for leaving in (fenced, deleting):
+        shard = Shard().remember(memory("a", **leaving))
+        shard.tick({A: poll(drain=True)})
+        back = shard["a"]
+        assert (back.phase, back.starts_drained, back.restart_seen_at) == (Phase.READY, True, shard.now)
+
+
+def test_a_report_without_its_number_of_conferences_proves_no_emptiness() -> None:
+    """Else a call that came and went between two polls would not show."""
+    shard = Shard().remember(memory("a", **draining()))
+    shard.tick({A: poll(drain=True, total_conferences_created=None)})
+    assert (shard["a"].empty_since, shard["a"].created_at_empty) == (None, None)
+
+
+def test_every_failed_creation_of_a_tick_is_one_failure_in_a_row() -> None:
+    """Two machines that never came back off by one step, and free both whom they were to answer."""
+    shard = Shard().remember(memory("a", hot_answered=True), memory("b", hot_answered=True))
+    shard.intents = (
+        intent(1, asked_at=NOW - HOUR, answers=("vm-a",)),
+        intent(2, asked_at=NOW - HOUR, answers=("vm-b",)),
+    )
+    full = poll(**busy(20, 190))
+    shard.tick({A: full, instance("b"): full})
+    assert shard.state is not None
+    assert shard.state.boot_failures == 1
+    assert [each.error is not None for each in shard.intents] == [True, True]
+    assert [e.subject for e in shard.events if e.kind is EventKind.CREATE_FAILED] == ["i1", "i2"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scaler.decision import Cause, Delete, Drain, Reason
+from scaler.decision import Cause, Delete, Drain, Fence, Reason
 from scaler.model import Bridge, Phase, Power, Purpose, Reach
 from tests.scaler.builders import (
     HOUR,
@@ -429,3 +429,69 @@ def test_of_two_dead_bridges_one_is_replaced_a_tick() -> None:
     decision = decided(*dead, *alive, policy_=policy(replace_dead_after_minutes=30))
     assert [word for word in verbs(decision) if word.startswith("delete")] == ["delete a"]
     assert Reason.ONE_PER_TICK in reasons(decision, "b")
+
+
+# Found by changing the rules line by line: what no test noticed before
+
+
+def test_a_surplus_drain_keeps_its_own_objections_beside_those_of_the_pace() -> None:
+    """One refusal must not make room for another: not open, the last that accepts, its drain API off."""
+    since: dict[str, Any] = {"surplus_since": NOW - HOUR}
+    closed = bridge("a", 3 * HOUR, drain=None, **busy())
+    assert verbs(decided(closed, bridge("b"), bridge("c"), **since)) == []
+    refused = bridge("a", 3 * HOUR, remembered={"failure": "404"}, **busy())
+    assert verbs(decided(refused, bridge("b"), bridge("c"), **since)) == []
+
+
+def test_a_machine_that_was_never_ready_is_no_witness_of_its_own() -> None:
+    """It answers, drained and empty, and the only other one is silent: that may be us."""
+    asked = {"asked_by": "i1", "asked_at": NOW - HOUR, "phase": Phase.FAILED, **found_empty()}
+    failed = bridge(
+        "x", HOUR, remembered=asked, drain=True, unhealthy_because="not in its MUC", mucs_joined=0
+    )
+    assert verbs(decided(failed, unheard("b"))) == []
+    heard = decided(failed, bridge("b"))
+    assert verbs(heard) == ["fence x"]
+    assert [a.never_ready for a in heard.actions if isinstance(a, Fence)] == [True]
+
+
+def test_one_that_never_ran_is_deleted_as_that() -> None:
+    """The record says which rule removed it."""
+    asked = {"asked_by": "i1", "asked_at": NOW - HOUR, "phase": Phase.FAILED}
+    gone = unheard("x", HOUR, remembered=asked, arm={"power": Power.STOPPED}, reach=Reach.NOT_ASKED)
+    refused = unheard("x", HOUR, remembered={**asked, "exited_at": NOW - MINUTE}, reach=Reach.REFUSED)
+    for machine in (gone, refused):
+        found = decided(machine, bridge("b"))
+        assert [a.cause for a in found.actions if isinstance(a, Delete)] == [Cause.NEVER_READY]
+
+
+def test_a_broken_machine_that_was_a_bridge_still_has_to_be_seen_to_exit() -> None:
+    """ARM's word of a failed provisioning stands for the exit only where there never was a process."""
+    broken: dict[str, Any] = {"provisioning": "Failed", "power": Power.UNKNOWN}
+    fenced = unheard("a", 3 * HOUR, remembered=FENCED, arm=broken)
+    assert verbs(decided(fenced, bridge("b"))) == []
+
+
+def test_an_exit_is_still_one_on_a_machine_that_was_stopped() -> None:
+    """Nobody answers on it, and nobody refuses either."""
+    stopped = unheard("a", 3 * HOUR, remembered=EXITED, arm={"power": Power.STOPPED}, reach=Reach.NOT_ASKED)
+    assert verbs(decided(stopped, bridge("b"))) == ["delete a"]
+    assert verbs(decided(unheard("a", 3 * HOUR, remembered=EXITED), bridge("b"))) == []
+
+
+@pytest.mark.parametrize("field", ["known_since", "last_undrain_at"])
+def test_the_window_without_new_drains_ends_to_the_second(field: str) -> None:
+    """Ten minutes are enough, one second less is not."""
+    fleet = (bridge("a", 3 * HOUR), bridge("b"))
+    just: dict[str, Any] = {field: NOW - 10 * MINUTE}
+    not_yet: dict[str, Any] = {field: NOW - 10 * MINUTE + SECOND}
+    assert verbs(decided(*fleet, **just)) == ["drain a"]
+    assert verbs(decided(*fleet, **not_yet)) == []
+
+
+def test_what_a_busy_shard_waits_for_behind_somebody_elses_drain_is_said() -> None:
+    """An operator's drain and one that nobody explains have their own names."""
+    foreign = bridge("a", 3 * HOUR, remembered=draining(Purpose.FOREIGN), drain=True)
+    assert Reason.FOREIGN_DRAIN in reasons(decided(foreign, bridge("b")), "a")
+    ours = drained("a", remembered=draining())
+    assert Reason.ALREADY_LEAVING in reasons(decided(ours, bridge("b"), bridge("c")), "a")
