@@ -47,7 +47,7 @@ variable "dry_run" {
 }
 
 variable "shards" {
-  description = "One entry for each scale set with the Prosody and Jicofo that its bridges join, by shard name. See README.md of this folder."
+  description = "One entry for each scale set with the Prosody and Jicofo that its bridges join, by shard name. environments/ has examples."
   type = map(object({
     zone        = string
     vm_size     = optional(string, "Standard_F4s_v2")
