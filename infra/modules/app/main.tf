@@ -61,6 +61,7 @@ resource "azapi_resource" "site" {
         scmMinTlsVersion = "1.2"
         ftpsState        = "Disabled"
         http20Enabled    = true
+        cors             = { allowedOrigins = ["https://portal.azure.com"] } # the workbook asks from there
         appSettings = [for name, value in merge(var.settings, {
           AZURE_CLIENT_ID                           = var.client_id
           AzureWebJobsStorage__accountName          = var.storage_name

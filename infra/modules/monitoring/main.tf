@@ -239,7 +239,7 @@ resource "azapi_resource" "load" {
 
 locals {
   panels = {
-    "Bridges wanted and accepting, by shard" = {
+    "Ticks" = {
       chart = "timechart"
       query = "AppTraces | where Message startswith \"tick \" | parse Message with \"tick \" shard \": \" sentence | summarize ticks = count() by shard, bin(TimeGenerated, 15m)"
     }
@@ -258,6 +258,28 @@ locals {
   }
 }
 
+# The usage tables lie behind the app, so these panels ask the app, with the key that who looks types in.
+locals {
+  usage = {
+    "Bridges wanted and accepting" = ["wanted", "accepting"]
+    "Participants"                 = ["participants"]
+    "Sent, Mbit/s"                 = ["out_mbps"]
+  }
+  usage_query = jsonencode({
+    version = "CustomEndpoint/1.0"
+    method  = "GET"
+    url     = "${var.function_app_url}/api/usage"
+    headers = [{ key = "x-functions-key", value = "{key}" }]
+    urlParams = [
+      { key = "from", value = "{period:startISO}" },
+      { key = "to", value = "{period:endISO}" },
+      { key = "step", value = "15" },
+      { key = "format", value = "json" },
+    ]
+    transformers = [{ type = "jsonpath", settings = { tablePath = "$.rows" } }]
+  })
+}
+
 resource "azapi_resource" "workbook" {
   type      = "Microsoft.Insights/workbooks@2023-06-01"
   name      = uuidv5("url", "${var.parent_id}|${var.name}|workbook")
@@ -274,9 +296,23 @@ resource "azapi_resource" "workbook" {
         version = "Notebook/1.0"
         items = concat(
           [{
-            type    = 9
-            name    = "period"
-            content = { version = "KqlParameterItem/1.0", style = "pills", parameters = [{ id = uuidv5("url", "${var.name}|period"), version = "KqlParameterItem/1.0", name = "period", type = 4, value = { durationMs = 86400000 }, typeSettings = { selectableValues = [for hours in [1, 4, 24, 168, 720] : { durationMs = hours * 3600000 }] } }] }
+            type = 9
+            name = "period"
+            content = { version = "KqlParameterItem/1.0", style = "pills", parameters = [{ id = uuidv5("url", "${var.name}|period"), version = "KqlParameterItem/1.0", name = "period", type = 4, value = { durationMs = 86400000 }, typeSettings = { selectableValues = [for hours in [1, 4, 24, 168, 720] : { durationMs = hours * 3600000 }] } },
+            { id = uuidv5("url", "${var.name}|key"), version = "KqlParameterItem/1.0", name = "key", label = "Key of usage", type = 1, isRequired = false, value = "" }] }
+          }],
+          [for title, columns in local.usage : {
+            type = 3
+            name = title
+            content = {
+              version       = "KqlItem/1.0"
+              title         = title
+              query         = local.usage_query
+              queryType     = 10
+              size          = 0
+              visualization = "linechart"
+              chartSettings = { xAxis = "at", yAxis = columns, group = "shard" }
+            }
           }],
           [for title, panel in local.panels : {
             type = 3
