@@ -54,11 +54,34 @@ class Demand:
 
     def bridges(self, each: Capacity) -> int:
         """Fewest bridges that carry it, at least one."""
+        return bridges_for(self.full_bridges(each), 1.0)
+
+    def full_bridges(self, each: Capacity) -> float:
+        """How many bridges it fills to their thresholds: 2.5 is two and a half."""
         mbps = max(self.sends_kbps, self.receives_kbps) / 1000
         # The fixed cost of serving anybody is least when the people sit on as few bridges as can be.
         awake = AWAKE_MICROCORES * max(min(self.people / AWAKE_PEOPLE, 1.0), self.people / each.people)
         by_cpu = (self.microcores + awake) / (each.microcores - IDLE_MICROCORES)
-        return max(1, ceil(round(max(self.people / each.people, mbps / each.mbps, by_cpu), 9)))
+        return max(self.people / each.people, mbps / each.mbps, by_cpu)
+
+
+def bridges_for(full_bridges: float, pressure: float) -> int:
+    """Fewest bridges that carry a demand when each is filled to `pressure`, at least one."""
+    return max(1, ceil(round(full_bridges / pressure, 9)))
+
+
+def accepting_by_rule(demands: Iterable[float], out_pressure: float, in_pressure: float) -> Iterator[int]:
+    """
+    Fewest accepting bridges for each minute that this product's own limits allow.
+
+    More are there the minute that the demand is over `out_pressure` on each. One a minute goes
+    where the rest stand at or under `in_pressure`. Nobody waits for anything else.
+    """
+    accepting = 1
+    for full_bridges in demands:
+        spare = full_bridges <= in_pressure * (accepting - 1)
+        accepting = max(bridges_for(full_bridges, out_pressure), accepting - spare)
+        yield accepting
 
 
 def demand_by_minute(workload: Workload, start: datetime, days: int) -> Iterator[Demand]:

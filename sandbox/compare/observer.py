@@ -22,12 +22,18 @@ class Observer:
         self._last_count: int | None = None
         self._steps: list[tuple[datetime, int]] = []
         self.drain_minutes = 0
+        self.held_minutes = 0
+        """Those of them in which calls still ran on the bridge."""
+        self.behind_minutes = 0
+        """Minutes of idle bridges, drained or not, with a busy older one: the literal rule keeps them."""
 
     def look(self) -> None:
         """Take note of this minute."""
         standing = self._fleet.scale_set.live_vms()
         leaving = [vm for vm in standing if self._is_leaving(vm)]
         self.drain_minutes += len(leaving)
+        self.held_minutes += sum(1 for vm in leaving if _is_busy(vm))
+        self.behind_minutes += _idle_behind_busy(standing)
         count = len(standing) - len(leaving) + self._fleet.scale_set.unlisted
         if self._last_count is not None and count != self._last_count:
             self._steps.append((self._fleet.now, 1 if count > self._last_count else -1))
@@ -48,6 +54,17 @@ class Observer:
     def reversals(self) -> int:
         """How often the fleet went out, in, and out again within an hour."""
         return count_reversals(self._steps)
+
+
+def _is_busy(vm: SimVm) -> bool:
+    return vm.bridge is not None and bool(vm.bridge.conferences)
+
+
+def _idle_behind_busy(standing: Iterable[SimVm]) -> int:
+    """Bridges without a conference that are younger than one that has some."""
+    bridges = sorted((vm for vm in standing if vm.bridge is not None), key=lambda vm: vm.time_created)
+    first_busy = next((place for place, vm in enumerate(bridges) if _is_busy(vm)), len(bridges))
+    return sum(1 for vm in bridges[first_busy:] if not _is_busy(vm))
 
 
 def count_reversals(steps: Iterable[tuple[datetime, int]]) -> int:

@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 import pytest
 
 from sandbox.compare.__main__ import main
-from sandbox.compare.bound import Capacity, Demand, demand_by_minute
+from sandbox.compare.bound import Capacity, Demand, accepting_by_rule, demand_by_minute
 from sandbox.compare.fleet import Fleet
 from sandbox.compare.judge import Comparison, beats, losses, verdicts
 from sandbox.compare.observer import Observer, count_reversals
 from sandbox.compare.policies import OURS, POLICIES
+from sandbox.compare.report import markdown
 from sandbox.compare.week import Result, bound_of, simulate
 from sandbox.workload import Workload
 from tests.compare.fleets import START, call, fleet_of, machines
@@ -50,6 +51,12 @@ def test_the_bound_follows_the_demand_minute_by_minute():
 def test_the_bound_takes_the_scarcest_of_people_network_and_cpu(demand: Demand, bridges: int):
     """Whatever runs out first decides; one bridge always stands."""
     assert demand.bridges(EACH) == bridges
+
+
+def test_the_limits_keep_room_for_a_rise_and_let_one_go_a_minute():
+    """Over 0.8 on each asks for more at once; at 0.6 on those that remain one goes, not two."""
+    demands = [0.8, 0.81, 4.0, 2.41, 2.4, 1.0, 1.0, 0.61, 0.6]
+    assert [*accepting_by_rule(demands, 0.8, 0.6)] == [1, 2, 5, 5, 4, 3, 2, 2, 1]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -100,6 +107,21 @@ def test_a_drain_counts_from_the_drain_on_and_a_new_bridge_that_starts_drained_d
     assert observer.drain_minutes == 3
 
 
+def test_hours_are_told_by_what_holds_the_bridge():
+    """Drained and busy: its calls. Idle and younger than a busy one: the literal rule."""
+    fleet: Fleet = fleet_of([100, 90, 80], [call(10, 30)])
+    fleet.world.advance(60)
+    observer = Observer(fleet)
+    busy = next(vm for vm in machines(fleet) if vm.bridge is not None and vm.bridge.conferences)
+    younger = sum(1 for vm in machines(fleet) if vm.time_created > busy.time_created)
+    observer.look()
+    assert (observer.held_minutes, observer.behind_minutes) == (0, younger)
+    assert busy.bridge is not None
+    busy.bridge.set_drain(on=True)
+    observer.look()
+    assert (observer.held_minutes, observer.behind_minutes) == (1, 2 * younger)
+
+
 # --- judgement ------------------------------------------------------------------------------
 
 
@@ -124,6 +146,21 @@ def test_a_rival_that_is_better_on_both_is_named():
 def test_a_cut_call_fails_the_first_promise():
     """One call is enough."""
     assert not verdicts(Comparison((result_of(OURS, 1, 0, cut=1),)))[0].holds
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (10, "34 hours are idle bridges behind a busy older one"),
+        (60, "The limits and the calls alone leave 28%"),
+    ],
+)
+def test_a_missed_share_is_explained(held: float, said: str):
+    """By the literal rule, where the limits and the calls alone would do; by these, where they would not."""
+    ours = replace(result_of(OURS, 200, 10), rule_hours=120.0, held_hours=held, behind_hours=34.0)
+    page = markdown(Comparison((ours, result_of("literal", 250, 10))), "command", 7, 1, 20)
+    assert "office: 20% fewer than the literal rule" in page
+    assert said in page
 
 
 # --- the command ----------------------------------------------------------------------------
