@@ -193,7 +193,9 @@ def test_an_act_under_a_lost_lease_is_caught_by_the_books(monkeypatch: pytest.Mo
 
 def test_a_tick_without_a_record_is_caught_by_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody could say afterwards why a bridge went."""
-    monkeypatch.setattr(scaler.tick, "record", lambda *_args, **_more: {"sentence": "", "actions": []})
+    monkeypatch.setattr(
+        scaler.tick, "record", lambda *_args, **_more: {"sentence": "", "actions": [], "totals": {}}
+    )
     assert caught("books", "stands in no decision record")
 
 

@@ -26,7 +26,10 @@ CONTRACT = {"tick", "nightly_recycle", "alert", "commands", "dashboard", *LOOKIN
 def _deployed_python() -> str | None:
     if sys.version_info[:2] == (3, 13):
         return sys.executable
-    return os.environ.get("JVB_AUTOSCALER_PYTHON313") or shutil.which("python3.13")
+    found = os.environ.get("JVB_AUTOSCALER_PYTHON313") or shutil.which("python3.13")
+    # A shim of that name may stand for nothing: ask it.
+    works = found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0
+    return found if works else None
 
 
 @pytest.fixture(scope="session")
