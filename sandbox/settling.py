@@ -86,7 +86,9 @@ def _is_left(vm: SimVm, alerts: Mapping[str, datetime]) -> bool:
 def _is_sound(vm: SimVm) -> bool:
     """It serves, its health check finds nothing, and its image is not at fault."""
     bridge = vm.bridge
-    return is_open(vm) and bridge is not None and not bridge.health_problem and bridge.faults == BridgeFaults()
+    if bridge is None or bridge.health_problem:
+        return False
+    return is_open(vm) and bridge.faults == BridgeFaults()
 
 
 def _stands_in_the_way(vm: SimVm, alerts: Mapping[str, datetime]) -> bool:
