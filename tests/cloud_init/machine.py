@@ -202,7 +202,7 @@ class Machine:
 
     def behave(self, **change: Any) -> None:
         """Say how the stub JVB is when it starts next."""
-        sound = {"password": PASSWORD, "health": 200, "joins": True, "undrains": True}
+        sound = {"password": PASSWORD, "health": 200, "joins": True, "undrains": True, "conferences": 0}
         (self.root / "systemd/behaviour").write_text(json.dumps({**sound, **change}))
 
     def boot(self, seconds: float = 20, **env: str) -> subprocess.CompletedProcess[str]:
@@ -222,6 +222,7 @@ class Machine:
             "JVB_BOOT_UNCHECKED_SECONDS": "0.3",
             "JVB_BOOT_PAUSE_SECONDS": "0.05",
             "JVB_BOOT_AGAIN_SECONDS": "0.05",
+            "JVB_BOOT_SETTLE_SECONDS": "0.1",
             **env,
         }
         command = ["bash", str(HERE / "vm" / script)]

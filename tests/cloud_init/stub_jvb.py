@@ -2,7 +2,8 @@
 A JVB as far as its boot goes: `stub_jvb.py JVB_CONF LOG BEHAVIOUR`, all three files.
 
 Reads what was rendered, listens where it says, starts drained where it says. BEHAVIOUR is JSON: the
-`password` that the Prosody behind it takes, `health` status, `joins`, `undrains`.
+`password` that the Prosody behind it takes, `health` status, `joins`, `undrains`,
+and `conferences` that it carries.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def serve(conf: dict[str, Any], log: Path, behaviour: dict[str, Any]) -> None:
     account = bridge["apis"]["xmpp-client"]["configs"]["shard"]
     known = account["password"] == behaviour["password"]
     joined = int(known and behaviour["joins"])
+    calls = {"conferences": behaviour["conferences"], "local_endpoints": 3 * behaviour["conferences"]}
     drained = [bridge["initial-drain-mode"]]
     lines = ["INFO: started", f"FINE: account jvb with {account['password']}"]
     if not known:
@@ -37,7 +39,10 @@ def serve(conf: dict[str, Any], log: Path, behaviour: dict[str, Any]) -> None:
         def do_GET(self) -> None:
             answers: dict[str, tuple[int, Any]] = {
                 "/about/health": (behaviour["health"], None),
-                "/colibri/stats": (200, {"muc_clients_connected": int(known), "mucs_joined": joined}),
+                "/colibri/stats": (
+                    200,
+                    {**calls, "muc_clients_connected": int(known), "mucs_joined": joined},
+                ),
                 "/colibri/drain": (200, {"drain": drained[0]}),
             }
             self.answer(*answers.get(self.path, (404, None)))

@@ -208,6 +208,37 @@ def test_a_jvb_that_never_becomes_a_bridge_is_stopped_and_masked(
     assert "started" in report["log"]
 
 
+def test_a_late_boot_never_ends_a_call(tmp_path: Path):
+    """A bridge that was opened meanwhile and carries a call is drained and left running, and that is told."""
+    with machine(tmp_path, world := World()) as vm:
+        vm.behave(health=500, conferences=1)
+        assert vm.boot(seconds=2.5).returncode == 1
+        assert vm.jvb_runs()
+        assert vm.is_drained()
+        assert not vm.is_masked()
+    assert "left running, drained: it may carry calls" in only_report(world)["reason"]
+
+
+def test_without_settings_the_boot_fails_and_masks(tmp_path: Path):
+    """A VM that was told nothing has nobody to call, and starts no JVB."""
+    with machine(tmp_path, world := World()) as vm:
+        (vm.root / "etc/jvb-boot/settings.json").unlink()
+        done = vm.boot()
+        assert (done.returncode, vm.is_masked()) == (1, True)
+        assert "no settings" in done.stderr
+    assert world.reports == []
+
+
+def test_an_unexpected_error_is_told_too(tmp_path: Path):
+    """Whatever breaks in the script itself arrives as a failure of the phase it was in."""
+    with machine(tmp_path, world := World()) as vm:
+        vm.conf.parent.mkdir(parents=True)
+        vm.conf.write_text("a file where a folder belongs")
+        assert vm.boot().returncode == 1
+        assert vm.is_masked()
+    assert (only_report(world)["outcome"], only_report(world)["reason"]) == ("failed", "an unexpected error")
+
+
 def test_a_unit_that_does_not_start_is_told(tmp_path: Path):
     """The phase is `start`."""
     with machine(tmp_path, world := World()) as vm:
