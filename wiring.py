@@ -221,7 +221,10 @@ class Running:
             return _json(400, {"error": f"format: is {form!r}, allowed: json or csv"})
         if form == "csv":
             return await self._sheet(lambda: answers.status_sheet(self.engine))
-        return await self._answered(200, lambda: answers.status(self.engine))
+        return await self._answered(200, self._status)
+
+    async def _status(self) -> dict[str, Any]:
+        return {**await answers.status(self.engine), "boot_calls": self.boots.counts()}
 
     async def _sheet(self, question: Callable[[], Awaitable[str]]) -> Answer:
         try:

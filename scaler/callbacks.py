@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import Counter
+from typing import Any
 
 from scaler.boots import BootReport, NotTaken, Refusal, caller, check, not_ours, noted, read_report
 from scaler.model import BridgeMemory
@@ -43,6 +44,10 @@ class BootCalls:
         self.taken += 1
         log.info("boot of %s in %s: %s in phase %s", report.vm_id, report.shard, report.outcome, report.phase)
         return report
+
+    def counts(self) -> dict[str, Any]:
+        """What came of the call-backs since this process started: plain JSON values."""
+        return {"taken": self.taken, "refused": {str(why): count for why, count in self.refused.items()}}
 
     async def _write(self, report: BootReport, source: str | None) -> None:
         store, now = self._engine.store, self._engine.clock.now()

@@ -82,6 +82,9 @@ async def test_each_answer_has_its_status_and_only_the_taken_one_a_row(it: Insta
     assert (known.boot.reports, known.boot.seconds, known.phase) == (3, {"address": 1.0}, Phase.BOOTING)
     assert dict(boots.refused) == {"too_large": 1, "not_understood": 1, "not_ours": 3, "too_many": 1}
     assert boots.taken == 3
+    request = func.HttpRequest(method="GET", url="/api/status", params={}, body=b"")
+    told = orjson.loads((await function_app.status(request)).get_body())["boot_calls"]
+    assert (told["taken"], told["refused"]["not_ours"]) == (3, 3)
 
 
 async def test_a_bridge_that_is_up_for_long_cannot_call_back(it: Installation) -> None:
