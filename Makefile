@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 SEED ?= 1
 HOURS ?= 24
+MUTMUT := 3.8.1
 
 BIN := .venv/bin
 UV := .cache/uv/bin/uv
@@ -28,11 +29,11 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 
-.PHONY: help setup run serve sim machines compare test lint fmt lock clean
+.PHONY: help setup run serve sim machines mutants compare test lint fmt lock clean
 
 help: ## Show this list
 	@echo "jvb-autoscaler: make <target>"
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo
 	@echo "  New here: 'make run' shows a simulated day, 'make test' proves that all is well."
 	@echo "  The first of either installs what it needs into .venv, .cache and node_modules."
@@ -51,6 +52,12 @@ sim: setup ## Live through disasters; SEEDS=1000 FIRST=1 HOURS=4 (of faults each
 
 machines: setup ## Play the state machines of life, lease and protocol anew for longer; EXAMPLES=1000
 	@EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/simulation -k "TestLife or TestLease or TestProtocol"
+
+mutants: setup ## Change the pure rooms line by line and see which tests notice; MODULES="selection"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .cache/mutmut
+	@$(UV) pip sync --quiet --python .cache/mutmut/bin/python --require-hashes requirements-dev.txt
+	@$(UV) pip install --quiet --python .cache/mutmut/bin/python mutmut==$(MUTMUT)
+	@nice .cache/mutmut/bin/python -m sandbox.mutants $(MODULES)
 
 compare: setup ## Compare with other policies on seeded weeks (5 min) and write docs/comparison.*; SEEDS=2
 	@$(BIN)/python -m sandbox.compare --seeds $(or $(SEEDS),2) --docs docs

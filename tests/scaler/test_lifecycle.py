@@ -110,3 +110,10 @@ def test_a_field_that_a_memory_does_not_have_is_refused_by_name() -> None:
     """A misspelt field would be remembered nowhere."""
     with pytest.raises(TypeError, match="no field adress, pols"):
         changed(memory("a"), pols="1", adress=None)
+
+
+def test_a_move_that_keeps_the_phase_forgets_nothing() -> None:
+    """Asking for a drain again is no new beginning: only the bridge's own reports end a proof."""
+    known = memory(**draining(**found_empty()))
+    again = moved(known, Move.DRAIN, NOW)
+    assert again == known
