@@ -72,6 +72,12 @@ async def usage(req: func.HttpRequest) -> func.HttpResponse:
     return _response(await (await wiring.application()).usage(req.params))
 
 
+@app.route(route="metrics", methods=["GET"])
+async def metrics(req: func.HttpRequest) -> func.HttpResponse:
+    """Every shard as its last tick left it, in the Prometheus text format."""
+    return _response(await (await wiring.application()).metrics())
+
+
 @app.route(route="commands", methods=["POST"])
 async def commands(req: func.HttpRequest) -> func.HttpResponse:
     """An operator's command: written down with who and why, and taken up by a tick at once."""

@@ -18,6 +18,7 @@ from scaler import answers, desk
 from scaler.boots import NotTaken, Refusal
 from scaler.callbacks import BootCalls
 from scaler.errors import ConfigurationInvalid, LeaseHeld, Refused, StateChanged, TryNextTick
+from scaler.exposition import CONTENT_TYPE
 from scaler.inspection import Inspector, Surroundings
 from scaler.minutes import STEPS
 from scaler.ports import Clock, Metrics
@@ -144,6 +145,10 @@ class Application(Protocol):
 
     async def usage(self, asked: Mapping[str, str]) -> Answer:
         """Figures of each minute."""
+        ...
+
+    async def metrics(self) -> Answer:
+        """Every shard for Prometheus."""
         ...
 
     async def command(self, body: bytes, signed_in_as: str | None) -> Answer:
@@ -277,6 +282,14 @@ class Running:
             return await self._sheet(lambda: answers.usage_sheet(engine, shard, since, until, step))
         return await self._answered(200, lambda: answers.usage(engine, shard, since, until, step))
 
+    async def metrics(self) -> Answer:
+        """Every shard in the Prometheus text format; 503 where there are no tables at all."""
+        try:
+            await self._tables()
+        except (TryNextTick, Refused) as error:
+            return _json(503, {"error": f"the tables do not answer: {error}"})
+        return Answer(200, (await answers.metrics(self.engine)).encode(), CONTENT_TYPE)
+
     async def command(self, body: bytes, signed_in_as: str | None) -> Answer:
         """
         202 with the command as the tick left it; 400 with every fault, 404 for what is not known, 409.
@@ -363,6 +376,10 @@ class Misconfigured:
         return self._unavailable()
 
     async def usage(self, asked: Mapping[str, str]) -> Answer:
+        """503 with the faults."""
+        return self._unavailable()
+
+    async def metrics(self) -> Answer:
         """503 with the faults."""
         return self._unavailable()
 

@@ -12,6 +12,7 @@ from scaler.decision import Reason
 from scaler.doctor import examine
 from scaler.errors import Refused, TryNextTick
 from scaler.explain import SENTENCES, bridge_in_words, command_record, iso, refusal_in_words
+from scaler.exposition import ShardView, exposition
 from scaler.minutes import thinned
 from scaler.model import BridgeMemory, Command, Night, Phase, ShardMemory
 from scaler.ports import ShardRows
@@ -350,3 +351,20 @@ async def usage_sheet(engine: Engine, shard: str | None, since: datetime, until:
     """Write the same as CSV: a column for each figure that any row has."""
     rows = (await usage(engine, shard, since, until, step))["rows"]
     return csv_text(list(dict.fromkeys(name for row in rows for name in row)) or ["at", "shard"], rows)
+
+
+async def metrics(engine: Engine) -> str:
+    """Every shard in the Prometheus text format; one whose tables do not answer says only that."""
+    views = await asyncio.gather(*(_view(engine, name) for name in engine.shards))
+    return exposition(views, engine.clock.now())
+
+
+async def _view(engine: Engine, name: str) -> ShardView:
+    try:
+        rows, decisions = await asyncio.gather(
+            engine.store.load(name), engine.store.decisions(name, engine.clock.now(), 1)
+        )
+    except (TryNextTick, Refused):
+        return ShardView(name, readable=False)
+    state = rows.state.value if rows.state else None
+    return ShardView(name, state, tuple(_by_age(rows)), decisions[0] if decisions else None)

@@ -84,6 +84,12 @@ class _Judged:
     policy: ScalingPolicy
     gone: tuple[BridgeMemory, ...] = ()
     events: tuple[Event, ...] = ()
+    heard_at: datetime | None = None
+    """When the last neighbour had answered; None: ARM did not."""
+
+
+def _seconds(since: datetime, until: datetime | None) -> float | None:
+    return None if until is None else round((until - since).total_seconds(), 3)
 
 
 def _a_moment_earlier(memory: BridgeMemory) -> BridgeMemory:
@@ -239,6 +245,7 @@ class Engine:
             held = hold(shard.name, now, epoch, memory, Reason.ARM_UNKNOWN, str(error))
             kept = {row.value.vm_id: row.value for row in rows.bridges.values()}
             return _Judged(replace(held, bridges=kept), None, shard.policy)
+        heard_at = self.clock.now()
         policy = self.policy_for(shard, heard.scale_set.vm_size)
         snapshot, gone, seen = reflect(
             shard.name, heard, state, memories, followed, policy, now, epoch, self._owner
@@ -251,7 +258,7 @@ class Engine:
             looked = await look_at_images(shard.ears, policy, heard.scale_set, build=asked)
             snapshot = replace(snapshot, nightly=looked)
         snapshot = replace(snapshot, turn_of=await self._goes_first(shard.name, snapshot.memory, now))
-        return _Judged(decide(snapshot, policy), snapshot, policy, gone, (*told, *seen))
+        return _Judged(decide(snapshot, policy), snapshot, policy, gone, (*told, *seen), heard_at)
 
     async def _goes_first(self, name: str, state: ShardMemory, now: datetime) -> str | None:
         """Name the shard whose canary goes before this one's; asked only while this one has none."""
@@ -289,7 +296,11 @@ class Engine:
         if not self.dry_run and ledger.state.left_drained:
             ledger.state = replace(ledger.state, left_drained=())
         await ledger.save()
-        row = record(decision, outcomes, judged.snapshot, dry_run=self.dry_run)
+        row = {
+            **record(decision, outcomes, judged.snapshot, dry_run=self.dry_run),
+            "poll_seconds": _seconds(decision.at, judged.heard_at),
+            "tick_seconds": _seconds(decision.at, self.clock.now()),
+        }
         events = [*judged.events, *decision.events, *ledger.events]
         await asyncio.gather(
             self.store.append_decision(shard.name, decision.at, row),
@@ -310,6 +321,9 @@ class Engine:
                 "epoch": decision.epoch,
                 "sentence": said,
                 "actions": row["actions"],
+                "poll_seconds": row["poll_seconds"],
+                "tick_seconds": row["tick_seconds"],
+                "refused": sorted({str(refusal.reason) for refusal in decision.refusals}),
                 **row["totals"],
             },
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import azure.functions as func
 import orjson
+from prometheus_client.parser import text_string_to_metric_families
 
 import function_app
 from tests.http.installation import Installation
@@ -139,3 +140,13 @@ async def test_usage_is_told_by_the_minute_or_thinned(it: Installation):
         status, body = await get("usage", **asked)
         assert (asked, status) == (asked, 400)
         assert "allowed" in body["error"] or "from, to: days" in body["error"]
+
+
+async def test_prometheus_reads_the_metrics(it: Installation):
+    """The route's text parses with the client's own parser, and tells the fleet."""
+    await timer(it)
+    request = func.HttpRequest(method="GET", url="/api/metrics", body=b"")
+    answer = await function_app.metrics(request)
+    assert (answer.status_code, answer.mimetype) == (200, "text/plain; version=0.0.4")
+    families = {each.name: each for each in text_string_to_metric_families(answer.get_body().decode())}
+    assert [sample.value for sample in families["jvb_autoscaler_bridges_healthy"].samples] == [2]

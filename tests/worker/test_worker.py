@@ -19,7 +19,7 @@ from sandbox.stage import stage
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = "azure-functions-runtime==1.3.0"
-LOOKING = {"status", "explain", "plan", "doctor", "preflight", "events", "usage"}
+LOOKING = {"status", "explain", "plan", "doctor", "preflight", "events", "usage", "metrics"}
 CONTRACT = {"tick", "nightly_recycle", "alert", "commands", "dashboard", *LOOKING}
 
 
