@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
 
+import scaler.tick
+from sandbox import sim
 from sandbox.fault_kinds import KINDS, ONCE_PER_RUN
 from sandbox.faults import Fault, draw
 from sandbox.shrink import shrink
@@ -66,3 +71,35 @@ def test_a_kind_of_fault_that_never_happened_is_named() -> None:
     assert set(summary.never_exercised) == {*KINDS, *ONCE_PER_RUN} - {
         k for k, n in summary.exercised.items() if n
     }
+
+
+def test_the_same_seeds_are_the_same_in_another_process_and_a_kind_never_met_fails_the_run() -> None:
+    """Whatever the order of hashes there; half an hour cannot meet every kind of fault."""
+    command = [sys.executable, "-m", "sandbox.sim", "--seeds", "2", "--hours", "0.5", "--jobs", "1"]
+    digests = set()
+    for hash_seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "0 seeds failed" in done.stdout
+        assert "never exercised: " in done.stdout
+        digests |= {line for line in done.stdout.splitlines() if line.startswith("Digest")}
+    assert len(digests) == 1
+
+
+def test_a_failing_seed_is_told_with_its_smallest_story(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The seed, what was broken, the faults that are enough, and how it ended."""
+
+    def fails(*_args: object, **_more: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(scaler.tick, "decide", fails)
+    monkeypatch.setattr(sys, "argv", ["sim", "--seeds", "1", "--first", "7", "--hours", "0.5", "--jobs", "1"])
+    assert sim.main() == 1
+    said = capsys.readouterr().out
+    assert "seed 7: books: a fault of the autoscaler itself" in said
+    assert "faults are enough:" in said
+    assert "VIOLATION books" in said
+    assert "1 seeds failed: 7" in said
