@@ -370,7 +370,10 @@ def _commands_replace(site: Site, fault: Fault) -> Undo | None:
     victims = dead if fault.pick % 4 else site.serving()
     if not victims:
         return None
-    _commands(site, fault, CommandKind.REPLACE, **_of(victims[fault.pick % len(victims)]))
+    victim = victims[fault.pick % len(victims)]
+    if victim.bridge is not None and victim.bridge.listening:
+        site.vouched.add(victim.vm_id)
+    _commands(site, fault, CommandKind.REPLACE, **_of(victim))
     return _nothing
 
 

@@ -73,6 +73,8 @@ class Site:
     """Names of the machines that a kind of fault of the ports has hit."""
     exercised: Counter[str] = field(default_factory=Counter)
     """How often each kind had an effect."""
+    vouched: set[str] = field(default_factory=set)
+    """vm_ids of machines of which an operator says, wrongly, that they serve nobody."""
     removed_by_others: set[str] = field(default_factory=set)
     """vm_ids of machines that an operator, or a fault, removed."""
     host_clocks: Fault | None = None

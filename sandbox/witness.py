@@ -96,6 +96,7 @@ class Told:
     """Newest answer of each bridge to the poll of all."""
     reads: dict[str, tuple[datetime, Poll]] = field(default_factory=dict)
     """Newest fresh report of one bridge, with the true time at which it came."""
+    platform: Mapping[str, PlatformLoad] = field(default_factory=dict)
     acts: list[Act] = field(default_factory=list)
 
 
@@ -350,7 +351,8 @@ class WitnessedMetrics(_Port):
     async def read(self, instances: Sequence[Instance], now: datetime) -> Mapping[str, PlatformLoad]:
         """Newest complete minute of each machine."""
         await self._process.ask()
-        return await self._inner.read(instances, now)
+        self._told.platform = found = await self._inner.read(instances, now)
+        return found
 
 
 class WitnessedStore(_Port):

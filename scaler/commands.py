@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scaler.decision import Action, Cause, Delete, Drain, Event, EventKind, Reason, Refusal, Undrain
+from scaler.health import shows_traffic
 from scaler.model import (
     Bridge,
     Command,
@@ -312,6 +313,9 @@ def _replace(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
         return _ended(command, fleet, CommandState.FAILED, text)
     if not stopped and bridge.poll.reach in (Reach.ANSWERED, Reach.BROKEN):
         text = "something answers on it, which may carry calls: stop its JVB or the VM first"
+        return refuse(Reason.STILL_SERVING, text, bridge)
+    if not stopped and shows_traffic(bridge.platform):
+        text = "Azure Monitor sees traffic leave it, which may be calls: stop its JVB or the VM first"
         return refuse(Reason.STILL_SERVING, text, bridge)
     if bridge.phase is not Phase.DELETING and delete_in_flight(fleet):
         return refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge)

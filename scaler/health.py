@@ -66,9 +66,14 @@ def remember_poll(memory: BridgeMemory, *, good: bool, now: datetime) -> BridgeM
 
 def quiet_since(memory: BridgeMemory, platform: PlatformLoad | None, now: datetime) -> datetime | None:
     """Since when Azure Monitor sees nothing leave the VM that could be media; None where it does not tell."""
-    if platform is None or platform.out_mbps is None or platform.out_mbps >= QUIET_MBPS:
+    if platform is None or platform.out_mbps is None or shows_traffic(platform):
         return None
     return memory.platform_quiet_since or now
+
+
+def shows_traffic(platform: PlatformLoad | None) -> bool:
+    """Azure Monitor saw something leave the VM that could be media. What it does not tell shows nothing."""
+    return platform is not None and platform.out_mbps is not None and platform.out_mbps >= QUIET_MBPS
 
 
 def relayed_since(

@@ -11,9 +11,12 @@ from sandbox.cloud import SimVm
 from sandbox.faults import Site
 from sandbox.history import CutReason
 from sandbox.witness import Act, Told
+from scaler.model import Reach
 from scaler.tick import Report
 
 NAME = "world"
+MEDIA_MBPS = 1.0
+"""More than an idle machine sends."""
 
 
 class WorldChecker:
@@ -34,11 +37,14 @@ class WorldChecker:
         self._deleted_by_us.add(act.vm_id)
         if vm is not None and vm.provisioning != "Deleting":
             self._deleted_by_us.add(vm.vm_id)
-            self._judge(vm)
+            self._judge(vm, told)
 
-    def _judge(self, vm: SimVm) -> None:
+    def _judge(self, vm: SimVm, told: Told) -> None:
         bridge = vm.bridge
         if bridge is None or not bridge.listening:
+            return
+        if vm.vm_id in self._site.vouched and not _showed_itself(vm.vm_id, told):
+            self._site.removed_by_others.add(vm.vm_id)  # a wrong word, and nothing was there to be seen
             return
         calls = len(bridge.conferences)
         self._court.accuse(NAME, f"delete of {vm.name} while its JVB runs with {calls} calls")
@@ -58,3 +64,12 @@ class WorldChecker:
             self._lives_seen.add(life.vm_id)
             if life.vm_id not in self._deleted_by_us | self._site.removed_by_others:
                 self._court.accuse(NAME, f"{life.name} was removed, and nobody asked for that machine")
+
+
+def _showed_itself(vm_id: str, told: Told) -> bool:
+    """In this tick something answered for it, or its platform saw traffic leave it."""
+    polls = [told.polls.get(vm_id), told.reads[vm_id][1] if vm_id in told.reads else None]
+    load = told.platform.get(vm_id)
+    return any(poll is not None and poll.reach is Reach.ANSWERED for poll in polls) or (
+        load is not None and load.out_mbps is not None and load.out_mbps >= MEDIA_MBPS
+    )

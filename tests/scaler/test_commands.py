@@ -12,7 +12,7 @@ from scaler.commands import heed, in_words
 from scaler.decide import decide
 from scaler.decision import Cause, EventKind, Reason
 from scaler.explain import command_record
-from scaler.model import Bridge, Command, CommandState, Phase, Power, Purpose, Reach
+from scaler.model import Bridge, Command, CommandState, Phase, PlatformLoad, Power, Purpose, Reach
 from tests.scaler.builders import (
     HOUR,
     MINUTE,
@@ -416,6 +416,17 @@ def test_no_word_removes_a_machine_on_which_something_answers(reach: Reach):
     decision = replaced(answers, bridge("b"))
     assert "delete a" not in verbs(decision)
     assert Reason.STILL_SERVING in reasons(decision, "a")
+
+
+def test_a_machine_whose_traffic_azure_sees_is_not_replaced():
+    """It may be unreachable for us alone while media flows: a word cannot be right against that."""
+    flowing = PlatformLoad(NOW - MINUTE, 40.0, 60.0, 0.2)
+    unreached = unheard("a", remembered=SICK, platform=flowing)
+    decision = replaced(unreached, bridge("b"))
+    assert "delete a" not in verbs(decision)
+    assert Reason.STILL_SERVING in reasons(decision, "a")
+    quiet = unheard("a", remembered=SICK, platform=replace(flowing, out_mbps=0.1))
+    assert "delete a" in verbs(replaced(quiet, bridge("b")))
 
 
 def test_a_healthy_machine_is_not_replaced():
