@@ -74,11 +74,12 @@ def process_began(memory: BridgeMemory) -> datetime | None:
     """
     When its process began, by our clock; None where nothing tells.
 
-    The start time is told by the bridge's own clock; a restart that we saw is never before that.
+    The start time is told by the bridge's own clock, which may have been set since: of what it says
+    and what that is by our clock the later counts. A restart that we saw is never before that.
     """
     told = memory.process_started_at
     if told is not None:
-        told += timedelta(seconds=memory.skew_seconds or 0)
+        told += timedelta(seconds=max(memory.skew_seconds or 0, 0))
     return max((each for each in (told, memory.restart_seen_at) if each is not None), default=None)
 
 

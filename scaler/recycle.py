@@ -13,7 +13,7 @@ from itertools import takewhile
 
 from scaler import demand
 from scaler.canary import is_on_trial, judge, trial
-from scaler.decision import Action, Alert, Drain, Event, EventKind, Reason, Refusal, Undrain, Vote
+from scaler.decision import Alert, Drain, Event, EventKind, Reason, Refusal, Undrain, Vote
 from scaler.images import choose_target, follow_build, is_outdated, proved_image, without_superseded
 from scaler.model import Bridge, Night, Phase, Purpose, ShardMemory
 from scaler.scale_in import Shrink, pace_objections
@@ -280,25 +280,24 @@ def leaving(fleet: Fleet) -> tuple[Bridge, ...]:
 
 def drains(fleet: Fleet, state: ShardMemory, *, grew: bool) -> Shrink:
     """
-    Drain the oldest bridges, as many as the surge brought, strictly one after the other.
+    Drain the oldest bridge, one a tick, until as many are on their way out as the surge brought.
 
     A busy one is drained at once and waited for. With `oldest_among: idle` the busy ones come last.
     `grew`: this tick adds bridges for load.
     """
-    night = state.night
-    free = fleet.policy.surge_of(night.base) - len(leaving(fleet))
-    actions: list[Action] = []
-    for bridge in _in_turn(fleet, night):
-        against = _objections(fleet, state, bridge, len(actions), grew=grew)
-        if bridge.phase is not Phase.READY:
-            against = (refuse(Reason.ALREADY_LEAVING, "somebody else drained it; it goes first", bridge),)
-        elif free <= len(actions):
-            against += (_surge_in_use(fleet, bridge),)
-        if against:
-            return Shrink(tuple(actions), against if not actions else ())
-        because = "the oldest of the night's outdated bridges; a new one has taken its place"
-        actions.append(Drain(bridge.vm_id, Purpose.RECYCLE, because))
-    return Shrink(tuple(actions))
+    bridge = next(iter(_in_turn(fleet, state.night)), None)
+    if bridge is None:
+        return Shrink()
+    if bridge.phase is not Phase.READY:
+        no = refuse(Reason.ALREADY_LEAVING, "somebody else drained it; it goes first", bridge)
+        return Shrink(refusals=(no,))
+    against = _objections(fleet, state, bridge, grew=grew)
+    if len(leaving(fleet)) >= fleet.policy.surge_of(state.night.base):
+        against += (refuse(Reason.SURGE_IN_USE, f"{leaving(fleet)[0].name} is on its way out", bridge),)
+    if against:
+        return Shrink(refusals=against)
+    because = "the oldest of the night's outdated bridges; a new one has taken its place"
+    return Shrink(actions=(Drain(bridge.vm_id, Purpose.RECYCLE, because),))
 
 
 def _in_turn(fleet: Fleet, night: Night) -> tuple[Bridge, ...]:
@@ -315,22 +314,14 @@ def _in_turn(fleet: Fleet, night: Night) -> tuple[Bridge, ...]:
     return tuple(waiting[: last + 1])
 
 
-def _objections(
-    fleet: Fleet, state: ShardMemory, bridge: Bridge, planned: int, *, grew: bool
-) -> tuple[Refusal, ...]:
+def _objections(fleet: Fleet, state: ShardMemory, bridge: Bridge, *, grew: bool) -> tuple[Refusal, ...]:
     against = objections(fleet, bridge, (only_healthy, too_young, *SAFETY_TERMS, *DRAIN_TERMS))
-    rest = fleet.accepting_others(bridge) - planned
+    rest = fleet.accepting_others(bridge)
     base = fleet.snapshot.memory.night.base  # as it is written down: a lower one counts from the next tick on
     if rest < base:
         detail = f"{rest} others accept calls, {base} did before the night"
         against += (refuse(Reason.LAST_ACCEPTING, detail, bridge),)
     return against + pace_objections(fleet, state, rest, grew=grew, at_night=True)
-
-
-def _surge_in_use(fleet: Fleet, bridge: Bridge) -> Refusal:
-    first = leaving(fleet)[:1]
-    whom = f"{first[0].name} is on its way out" if first else "another bridge takes it in this tick"
-    return refuse(Reason.SURGE_IN_USE, whom, bridge)
 
 
 def on_trial_refusal(fleet: Fleet, state: ShardMemory) -> Refusal | None:

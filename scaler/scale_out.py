@@ -13,7 +13,7 @@ from datetime import timedelta
 from scaler import demand
 from scaler.decision import Action, Reason, Refusal, RepairCapacity, ScaleOut, Undrain, Vote
 from scaler.model import Bridge, BridgeMemory, Phase, Purpose, ShardMemory
-from scaler.selection import Fleet, age_order, oldest, refuse
+from scaler.selection import Fleet, age_order, cannot_be_fenced, oldest, refuse
 from scaler.watch import CAPACITY_DISAGREES, capacity_disagrees, expected_capacity
 
 _GOOD_POLLS_TO_OPEN = "11"
@@ -189,10 +189,12 @@ def _is_out_of_turn(fleet: Fleet) -> bool:
     again, or its drain API refuses. Without this they waited for ever.
     """
     first = oldest(fleet)
-    if first is None or first.phase is not Phase.READY:
+    if first is None or first.phase not in (Phase.READY, Phase.DRAINING):
         return False
     if not any(age_order(drain) > age_order(first) for drain in fleet.our_drains):
         return False  # with `oldest_among: idle` an older one that drains is only waiting for its calls
+    if first.phase is Phase.DRAINING:
+        return cannot_be_fenced(fleet, first)
     return first.memory.failure is not None or fleet.accepting_others(first) < fleet.policy.minimum
 
 

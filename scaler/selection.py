@@ -352,6 +352,11 @@ def _silent_because(bridge: Bridge) -> str | None:
     return None
 
 
+def cannot_be_fenced(fleet: Fleet, bridge: Bridge) -> bool:
+    """It is drained and refused the fence: it stays so, until another process runs or a person acts."""
+    return bridge.memory.failure is not None and fleet.policy.require_fence
+
+
 def next_to_drain(fleet: Fleet) -> tuple[Bridge | None, Refusal | None]:
     """
     Return the oldest live bridge that does not drain yet, or who stands in the way.
@@ -363,6 +368,8 @@ def next_to_drain(fleet: Fleet) -> tuple[Bridge | None, Refusal | None]:
             return bridge, None
         if bridge.memory.purpose is Purpose.FOREIGN:
             return None, refuse(Reason.FOREIGN_DRAIN, "an operator drained it, not we", bridge)
+        if bridge.phase is Phase.DRAINING and cannot_be_fenced(fleet, bridge):
+            return None, refuse(Reason.NO_FENCE, bridge.memory.failure or "", bridge)
         if bridge.memory.purpose is Purpose.OPERATOR:
             return None, refuse(Reason.OPERATOR_DRAIN, "it drains by an operator's command", bridge)
     return None, None
