@@ -139,9 +139,10 @@ def _awaited(fleet: Fleet, night: Night, canary: Bridge, seen: timedelta) -> Nig
 def _baked(fleet: Fleet, night: Night, canary: Bridge, seen: timedelta) -> Night:
     began, accepted_at = process_began(canary.memory), night.accepted_at
     if accepted_at is not None and began is not None and began > accepted_at:
-        return replace(night, accepted_at=fleet.now, baked_seconds=0.0, bad_polls=night.bad_polls + 1)
+        night = replace(night, accepted_at=fleet.now, baked_seconds=0.0)
+        return _with_bad_poll(fleet.policy, night, canary, "its process started anew")
     if not canary.healthy:
-        return _with_bad_poll(fleet.policy, night, canary)
+        return _with_bad_poll(fleet.policy, night, canary, canary.unhealthy_because or "")
     if (failed := _media_failures(canary)) is not None:
         return replace(night, failed=failed)
     baked = night.baked_seconds + seen.total_seconds()
@@ -149,11 +150,11 @@ def _baked(fleet: Fleet, night: Night, canary: Bridge, seen: timedelta) -> Night
     return replace(night, baked_seconds=baked, passed_at=fleet.now if done else None)
 
 
-def _with_bad_poll(policy: ScalingPolicy, night: Night, canary: Bridge) -> Night:
+def _with_bad_poll(policy: ScalingPolicy, night: Night, canary: Bridge, because: str) -> Night:
     bad = night.bad_polls + 1
     if bad < policy.unhealthy_polls:
         return replace(night, bad_polls=bad)
-    why = f"{canary.name} was bad in {bad} polls while the old bridges were well: {canary.unhealthy_because}"
+    why = f"{canary.name} was bad in {bad} polls while the old bridges were well: {because}"
     return replace(night, bad_polls=bad, failed=why)
 
 

@@ -7,12 +7,12 @@ that nobody has tried is never bought by day.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from scaler.decision import PruneImage, SetImage, StartBuild
-from scaler.model import Bridge, Build, ImageVersion, ScaleSet, ShardMemory, version_order
-from scaler.selection import Fleet, is_accepting
+from scaler.model import Bridge, Build, ImageVersion, Phase, ScaleSet, ShardMemory, version_order
+from scaler.selection import Fleet
 from scaler.window import next_window
 
 VERSIONS_KEPT = 10
@@ -46,21 +46,37 @@ def is_outdated(bridge: Bridge, scale_set: ScaleSet | None, target: str | None) 
 
 
 def proved_image(fleet: Fleet, state: ShardMemory) -> str | None:
-    """Return the newest version that a bridge which accepts calls runs; else the last known good one."""
+    """
+    Return the newest version that a bridge which serves runs; else the last known good one.
+
+    A poll that was lost now does not count against it. The canary of a night without a verdict
+    proves nothing by standing there since.
+    """
     running = [
         b.instance.image
-        for b in fleet.bridges
-        if is_accepting(b) and b.instance and b.instance.image and version_order(b.instance.image)
+        for b in fleet.live
+        if b.phase is Phase.READY and b.instance and b.instance.image and version_order(b.instance.image)
     ]
-    sound = [image for image in running if image not in state.blocked_images]
+    unproved = state.night.target if state.night.passed_at is None and state.good_image is not None else None
+    sound = [image for image in running if image not in state.blocked_images and image != unproved]
     return max(sound, key=version_order, default=state.good_image)
 
 
-def without_superseded(blocked: Mapping[str, datetime], target: str | None) -> dict[str, datetime]:
-    """A block ends when a newer version appears."""
-    if target is None:
+def without_superseded(
+    blocked: Mapping[str, datetime], target: str | None, made: Collection[str | None] = ()
+) -> dict[str, datetime]:
+    """
+    A block ends when a newer version appears, and no machine is made of the bad one any more.
+
+    `made`: versions of the machines. Until it has left, a bad bridge must not be opened for calls again.
+    """
+    if target is None or target in blocked:
         return dict(blocked)
-    return {image: since for image, since in blocked.items() if version_order(image) > version_order(target)}
+    return {
+        image: since
+        for image, since in blocked.items()
+        if image in made or version_order(image) > version_order(target)
+    }
 
 
 def model_step(fleet: Fleet, state: ShardMemory, *, canary_may_start: bool) -> SetImage | None:

@@ -14,6 +14,7 @@ from scaler.lifecycle import delete_retry
 from scaler.model import (
     BridgeMemory,
     CreateIntent,
+    ImageBuild,
     Instance,
     Nightly,
     Phase,
@@ -84,11 +85,18 @@ async def look_at_images(ears: Ears, policy: ScalingPolicy, scale_set: ScaleSet,
         return Nightly()
     try:
         versions = await ears.images.versions(policy.image_definition_id, scale_set.location or "")
-        template = policy.image_template_id
-        run = await ears.images.build(template) if build and template is not None else None
     except (TryNextTick, Refused) as error:
         return Nightly(problem=str(error))
-    return Nightly(versions, run)
+    template = policy.image_template_id
+    return Nightly(versions, await _last_run(ears.images, template) if build and template else None)
+
+
+async def _last_run(images: Images, template: str) -> ImageBuild | None:
+    """None where the template does not answer: the night does without its word."""
+    try:
+        return await images.build(template)
+    except (TryNextTick, Refused):
+        return None
 
 
 async def _measure(

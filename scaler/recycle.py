@@ -50,6 +50,9 @@ def follow(fleet: Fleet, state: ShardMemory) -> tuple[ShardMemory, tuple[Event, 
     state = _open(fleet, _closed(fleet, state))
     if state.night.is_open:
         state = _went_on(fleet, state)
+    made = {b.instance.image for b in fleet.bridges if b.instance}
+    blocked = without_superseded(state.blocked_images, state.night.target, made)
+    state = replace(state, blocked_images=blocked)
     build, built = follow_build(fleet, state.build)
     said = [*_night_in_words(before, state.night), *([(EventKind.IMAGE_BUILD, built)] if built else [])]
     events = tuple(Event(kind, fleet.snapshot.shard, text) for kind, text in said)
@@ -99,7 +102,6 @@ def _open(fleet: Fleet, state: ShardMemory) -> ShardMemory:
         state,
         night=night,
         good_image=proved_image(fleet, state),
-        blocked_images=without_superseded(state.blocked_images, target),
     )
     return state if replaceable else _ended(fleet, state, NOTHING_TO_DO)
 
@@ -269,8 +271,12 @@ def _canary(fleet: Fleet, state: ShardMemory) -> tuple[int, tuple[Vote, ...], tu
 
 
 def leaving(fleet: Fleet) -> tuple[Bridge, ...]:
-    """Bridges whose place in the surge is taken: drained for the night, and not yet ARM's to delete."""
-    going = {b.vm_id for b in fleet.going}
+    """
+    Bridges whose place in the surge is taken: drained for the night, and not yet ARM's to delete.
+
+    One that died meanwhile waits for a person, and the others not for it.
+    """
+    going = {b.vm_id for b in (*fleet.going, *fleet.sick)}
     gone_by = (b for b in fleet.bridges if b.memory.purpose is Purpose.RECYCLE and b.vm_id not in going)
     return tuple(b for b in gone_by if b.phase in _ON_THE_WAY_OUT and not is_condemned(b, fleet.snapshot))
 
@@ -345,7 +351,7 @@ def take_backs(fleet: Fleet, state: ShardMemory) -> tuple[Undrain, ...]:
     return tuple(
         Undrain(b.vm_id, "the night is over, and its calls did not end by noon")
         for b in fleet.our_drains
-        if b.memory.purpose is Purpose.RECYCLE
+        if b.memory.purpose is Purpose.RECYCLE and b.healthy
     )
 
 
