@@ -159,4 +159,6 @@ def prunings(fleet: Fleet, state: ShardMemory) -> tuple[PruneImage, ...]:
 def _needed(fleet: Fleet, state: ShardMemory) -> set[str | None]:
     scale_set = fleet.snapshot.scale_set
     used = {b.instance.image for b in fleet.bridges if b.instance}
-    return {*used, state.good_image, state.night.target, scale_set.image if scale_set else None}
+    nightly = fleet.snapshot.nightly
+    elsewhere = nightly.needed_elsewhere if nightly else frozenset()
+    return {*used, *elsewhere, state.good_image, state.night.target, scale_set.image if scale_set else None}

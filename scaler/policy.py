@@ -322,6 +322,8 @@ class ScalingPolicy:
         return tuple(name for name in ("nic_mbps", "participants_per_bridge") if getattr(self, name) is None)
 
 
+SHORTEST_NIGHT_MINUTES = 20
+"""The timer that opens it runs every 15."""
 CANARY_NEEDS_BESIDES_MINUTES = 10
 """What a canary needs besides its bake time: to boot, join, and be opened."""
 
@@ -394,7 +396,8 @@ def _contradictions(policy: ScalingPolicy) -> list[str]:
             f"scale_in_pressure: is {policy.scale_in_pressure:g}, allowed: less than scale_out_pressure "
             f"({policy.scale_out_pressure:g}), or bridges would be drained and taken back for ever"
         )
-    night, needed = policy.night_minutes, policy.canary_bake_minutes + CANARY_NEEDS_BESIDES_MINUTES
+    night = policy.night_minutes
+    needed = max(policy.canary_bake_minutes + CANARY_NEEDS_BESIDES_MINUTES, SHORTEST_NIGHT_MINUTES)
     if policy.recycle != "off" and night < needed:
         faults.append(
             f"recycle_until: is {policy.recycle_until}, {night} min after recycle_at, allowed: at least "

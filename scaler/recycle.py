@@ -9,6 +9,7 @@ machine. So the shard never accepts with fewer bridges than before, and nothing 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from itertools import takewhile
 
 from scaler import demand
@@ -37,6 +38,7 @@ BAD_IMAGE = "bad image"
 NOTHING_TO_DO = "nothing to do"
 SWITCHED_OFF = "switched off"
 
+CLOCK_SET_BACK = timedelta(minutes=5)
 _ON_THE_WAY_OUT = frozenset({Phase.DRAINING, Phase.FENCED, Phase.DELETING})
 _IN_THE_WAY = frozenset({Purpose.FOREIGN, Purpose.OPERATOR})
 
@@ -67,6 +69,8 @@ def _closed(fleet: Fleet, state: ShardMemory) -> ShardMemory:
     if fleet.policy.recycle == "off":
         return _ended(fleet, state, SWITCHED_OFF)
     over = night.until is None or fleet.now >= night.until
+    # A clock that was set back far behind its opening: it is not known what belongs to it.
+    over = over or (night.opened_at is not None and fleet.now < night.opened_at - CLOCK_SET_BACK)
     return _ended(fleet, state, UNFINISHED) if over else state
 
 
@@ -142,7 +146,9 @@ def _went_on(fleet: Fleet, state: ShardMemory) -> ShardMemory:
     base = min(night.base, _base_without_surplus(fleet, state)) if night.passed_at else night.base
     night = replace(night, outdated=len(replaceable), beside=len(beside), base=base)
     state = replace(state, night=night)
-    return _ended(fleet, state, DONE) if night.passed_at and not replaceable else state
+    if replaceable or is_on_trial(fleet, night):
+        return state
+    return _ended(fleet, state, DONE if night.passed_at else NOTHING_TO_DO)
 
 
 def _base_without_surplus(fleet: Fleet, state: ShardMemory) -> int:

@@ -256,9 +256,25 @@ class Engine:
             build = snapshot.memory.build
             asked = build.asked_at is not None and build.outcome is None
             looked = await look_at_images(shard.ears, policy, heard.scale_set, build=asked)
+            looked = replace(looked, needed_elsewhere=await self._needed_elsewhere(shard))
             snapshot = replace(snapshot, nightly=looked)
         snapshot = replace(snapshot, turn_of=await self._goes_first(shard.name, snapshot.memory, now))
         return _Judged(decide(snapshot, policy), snapshot, policy, gone, (*told, *seen), heard_at)
+
+    async def _needed_elsewhere(self, shard: Shard) -> frozenset[str]:
+        """Image versions that other shards of the same gallery image run, or may go back to."""
+        image = shard.policy.image_definition_id
+        others = [
+            s.name for s in self.shards.values() if s is not shard and s.policy.image_definition_id == image
+        ]
+        if image is None or shard.policy.image_template_id is None:
+            return frozenset()
+        found = set[str | None]()
+        for rows in await asyncio.gather(*(self.store.load(name) for name in others)):
+            found |= {row.value.image for row in rows.bridges.values()}
+            if rows.state is not None:
+                found |= {rows.state.value.good_image, rows.state.value.night.target}
+        return frozenset(version for version in found if version)
 
     async def _goes_first(self, name: str, state: ShardMemory, now: datetime) -> str | None:
         """Name the shard whose canary goes before this one's; asked only while this one has none."""

@@ -20,6 +20,7 @@ from scaler.images import (
     without_superseded,
 )
 from scaler.model import Build, ImageBuild, ImageVersion, Night, Nightly, ShardMemory, version_order
+from scaler.selection import Fleet
 from tests.scaler.builders import (
     HOUR,
     MINUTE,
@@ -201,6 +202,11 @@ def test_the_outcome_of_a_build_is_told_once(run: ImageBuild | None, outcome: st
     assert follow_build(heard, build if outcome else Build())[1] is None
 
 
+def replace_nightly(them: Fleet, nightly: Nightly) -> Fleet:
+    """The same shard, with something else heard by the timer of the night."""
+    return replace(them, snapshot=replace(them.snapshot, nightly=nightly))
+
+
 def test_only_old_versions_that_nothing_needs_are_deleted() -> None:
     """The newest ten stay, and what a bridge, the model, a night or the good image names."""
     numbers = [f"1.0.{n}" for n in range(16)]
@@ -222,4 +228,6 @@ def test_only_old_versions_that_nothing_needs_are_deleted() -> None:
     )
     for each in (ordinary, unheard, by_hand):
         assert prunings(each, state) == ()
+    shared = Nightly(versions, needed_elsewhere=frozenset({version("1.0.4")}))
+    assert [p.image for p in prunings(replace_nightly(them, shared), state)] == [version("1.0.5")]
     assert len(prunings(unknown, ShardMemory(known_since=NOW - timedelta(days=1)))) == 1

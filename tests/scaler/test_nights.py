@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -424,6 +425,22 @@ async def test_an_image_is_built_before_the_night_and_used_in_it() -> None:
     assert any("ended as Succeeded" in text for text in await said(it, "image_build"))
     left = sorted(version.name for version in it.world.galleries.of(DEFINITION))
     assert left == ["0.9.10", "0.9.11", "0.9.12", *(f"0.9.{n}" for n in range(5, 10)), "1.0.0", "1.0.1"]
+
+
+async def test_a_version_that_another_shard_needs_is_not_deleted() -> None:
+    """Two shards of one gallery image: what one of them still runs outlives the pruning of the other."""
+    config = fleet_of(1, start=EVENING - timedelta(hours=2), shards=("jvb-a", "jvb-b"))
+    it = install(config, image_template_id=TEMPLATE)
+    it.world.galleries.add_template(TEMPLATE, DEFINITION)
+    for number in range(1, 13):
+        publish(it, f"1.1.{number}")
+    other = it.engine.shards["jvb-b"]
+    object.__setattr__(other, "policy", replace(other.policy, recycle="off"))
+    await until(it, "06:00")
+    left = {version.name for version in it.world.galleries.of(DEFINITION)}
+    assert versions(it, "jvb-b") == ["1.0.0"]
+    assert "1.0.0" in left
+    assert "1.1.1" not in left
 
 
 async def test_a_build_that_fails_is_told_and_the_night_goes_on_without_it() -> None:

@@ -115,6 +115,7 @@ def test_a_gallery_that_does_not_answer_opens_no_night_and_says_why() -> None:
     [
         ({"until": NOW}, AT_NOON, "unfinished"),
         ({"until": None}, AT_NOON, "unfinished"),
+        ({"opened_at": NOW + 6 * MINUTE}, AT_NOON, "unfinished"),  # the clock was set back
         ({}, replace(AT_NOON, recycle="off"), "switched off"),
     ],
 )
@@ -131,6 +132,14 @@ def test_a_night_is_done_when_nothing_outdated_is_left() -> None:
     night = decision.memory.night
     assert (night.outcome, night.outdated, night.beside) == ("done", 0, 1)
     assert any("1 beside" in text for text in said(decision.events))
+
+
+def test_a_night_whose_work_vanished_buys_no_canary() -> None:
+    """What was outdated is gone before it began: there is nothing to prove an image for."""
+    waiting = replacing(passed_at=None, opened_at=NOW - 2 * MINUTE)
+    decision = at_night(new("b"), new("c"), night=waiting, policy_=replace(AT_NOON, recycle="on_new_image"))
+    assert decision.memory.night.outcome == "nothing to do"
+    assert verbs(decision) == []
 
 
 def said(events: tuple[Event, ...]) -> list[str]:
