@@ -23,7 +23,7 @@ LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-header --no
 ROOMS := $(wildcard function_app.py wiring.py settings.py) scaler colibri compute state page cli cloud_init sandbox tests
 
 # Every line and branch of these is covered: a decision that no test has seen must not delete a bridge.
-PURE := model policy decision lifecycle demand selection limits recycle canary images window scale_in scale_out watch decide explain reflect passive process health noticed commands floors orders doctor preflight advice sheet minutes boots exposition
+PURE := model policy decision lifecycle demand selection limits recycle canary images window scale_in scale_out watch decide explain reflect passive process health noticed commands floors orders doctor preflight advice sheet minutes days boots exposition
 PURE_FILES := $(wildcard $(PURE:%=scaler/%.py))
 comma := ,
 empty :=

@@ -20,7 +20,7 @@ from scaler.callbacks import BootCalls
 from scaler.errors import ConfigurationInvalid, LeaseHeld, Refused, StateChanged, TryNextTick
 from scaler.exposition import CONTENT_TYPE
 from scaler.inspection import Inspector, Surroundings
-from scaler.minutes import STEPS
+from scaler.minutes import DAY, STEPS
 from scaler.ports import Clock, Metrics
 from scaler.tick import ALERT_PACE, Engine, Shard
 from settings import Settings, ShardSettings, from_env
@@ -84,11 +84,11 @@ def _asked_usage(asked: Mapping[str, str], now: datetime) -> tuple[datetime, dat
             f"from, to: days (2026-03-04) or ISO times with their zone, at most {days} days apart ({error})"
         ) from error
     step, form = asked.get("step") or "1", asked.get("format") or "json"
-    if step not in map(str, STEPS):
-        raise ValueError(f"step: is {step!r}, allowed: {', '.join(map(str, STEPS))} minutes")
+    if step not in (*map(str, STEPS), "day"):
+        raise ValueError(f"step: is {step!r}, allowed: {', '.join(map(str, STEPS))} minutes, or day")
     if form not in ("json", "csv"):
         raise ValueError(f"format: is {form!r}, allowed: json or csv")
-    return since, until, int(step), form
+    return since, until, DAY if step == "day" else int(step), form
 
 
 def _day_or_moment(text: str | None, after: int = 0) -> datetime | None:

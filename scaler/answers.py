@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from scaler.advice import WAY_OUT
+from scaler.days import days, whole_days
 from scaler.decision import Reason
 from scaler.doctor import examine
 from scaler.errors import Refused, TryNextTick
 from scaler.explain import SENTENCES, bridge_in_words, command_record, iso, refusal_in_words
 from scaler.exposition import ShardView, exposition
-from scaler.minutes import thinned
+from scaler.minutes import DAY, thinned
 from scaler.model import BridgeMemory, Command, Night, Phase, ShardMemory
 from scaler.ports import ShardRows
 from scaler.selection import is_our_drain_row
@@ -330,21 +331,29 @@ async def usage(
     """
     Usage from `since` on and before `until`, one row for each `step` minutes, oldest first.
 
+    Steps of a day are whole days of each shard's own time zone.
+
     Raises `KeyError` as `explain`.
     """
-    names = _named(engine, shard)
-    found = await asyncio.gather(*(engine.store.minutes(name, since, until) for name in names))
-    rows = [
-        {"at": row["at"], "shard": name, **row}
-        for name, rows in zip(names, found, strict=True)
-        for row in rows
-    ]
+    found = await asyncio.gather(
+        *(_usage_of(engine, name, since, until, step) for name in _named(engine, shard))
+    )
     return {
         "from": iso(since),
         "to": iso(until),
         "step_minutes": step,
-        "rows": sorted(thinned(rows, step), key=lambda row: (row["at"], row["shard"])),
+        "rows": sorted((row for rows in found for row in rows), key=lambda row: (row["at"], row["shard"])),
     }
+
+
+async def _usage_of(
+    engine: Engine, name: str, since: datetime, until: datetime, step: int
+) -> list[dict[str, Any]]:
+    time_zone = engine.shards[name].policy.time_zone
+    if step == DAY:
+        since, until = whole_days(since, until, time_zone)
+    rows = [{"at": row["at"], "shard": name, **row} for row in await engine.store.minutes(name, since, until)]
+    return days(rows, time_zone) if step == DAY else thinned(rows, step)
 
 
 async def usage_sheet(engine: Engine, shard: str | None, since: datetime, until: datetime, step: int) -> str:

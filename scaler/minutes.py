@@ -8,6 +8,8 @@ from typing import Any
 
 STEPS = (1, 5, 15, 60)
 """Minutes that one row may stand for."""
+DAY = 1440
+"""Asks for days, which are not thinned but summed: see `days`."""
 
 
 def thinned(rows: Iterable[Mapping[str, Any]], step: int) -> list[dict[str, Any]]:

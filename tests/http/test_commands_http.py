@@ -127,6 +127,8 @@ async def test_usage_is_told_by_the_minute_or_thinned(it: Installation):
     assert [row["listed"] for row in body["rows"]] == [2, 2]  # the present minute is not over
     assert (await get("usage", step="60"))[1]["rows"][0]["listed"] == 2
     assert len((await get("usage", **{"from": "2026-11-18", "to": "2026-11-18"}))[1]["rows"]) == 3
+    (day,) = (await get("usage", step="day"))[1]["rows"]
+    assert (day["day"], day["bridges_peak"], day["coverage"]) == ("2026-11-18", 2, round(3 / 1440, 4))
     assert (await get("usage", shard="x"))[0] == 404
     bad = (
         {"from": "yesterday"},
