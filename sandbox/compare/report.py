@@ -168,10 +168,11 @@ def _explained(comparison: Comparison) -> Iterator[str]:
                 f"leave {possible:.0%}: more would need looser limits, or calls that end sooner."
             )
         else:
+            rest = ours.bridge_hours - ours.least_hours - ours.behind_hours
             yield (
                 f"- {shape}: {saved:.0%} fewer than the literal rule. The limits and the calls alone "
                 f"would leave {possible:.0%}; {ours.behind_hours:.0f} hours are idle bridges behind a busy "
-                "older one, which the literal rule keeps."
+                f"older one, which the literal rule keeps, and {rest:.0f} are the rest."
             )
 
 
