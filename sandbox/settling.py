@@ -8,7 +8,7 @@ from datetime import datetime
 from sandbox.bridge_config import BridgeFaults
 from sandbox.cloud import SimScaleSet, SimVm
 from sandbox.memory_store import Shard
-from scaler.model import BridgeMemory, Phase, Purpose
+from scaler.model import OURS_TO_UNDRAIN, BridgeMemory, Phase, Purpose
 from scaler.policy import ScalingPolicy
 
 UNSOUND = ("sick", "cannot_reach", "unsupported", "keeps_restarting")
@@ -47,10 +47,11 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     condemned = {vm_id for vm_id, vm in listed.items() if vm.image.lower() in stored.value.blocked_images}
     commanded = {vm_id for vm_id in listed.keys() & rows.keys() if rows[vm_id].purpose is Purpose.OPERATOR}
     left = {vm_id for vm_id, vm in listed.items() if _is_left(vm, alerts)} | condemned | commanded
-    for vm_id in sorted(listed.keys() & rows.keys() - left):
-        yield from _of_one(listed[vm_id], rows[vm_id])
     accepting = sum(is_open(vm) for vm_id, vm in listed.items() if vm_id not in left)
     blocked = bool(commanded) or any(_stands_in_the_way(listed[vm_id], alerts) for vm_id in left)
+    for vm_id in sorted(listed.keys() & rows.keys() - left):
+        if not (blocked and rows[vm_id].purpose in OURS_TO_UNDRAIN):  # it waits for the one in the way
+            yield from _of_one(listed[vm_id], rows[vm_id])
     yield from _of_all(accepting, alerts, policy, blocked=blocked)
     if scale_set.capacity != len(listed) and not any(a.startswith("capacity_disagrees") for a in alerts):
         yield f"capacity {scale_set.capacity}, {len(listed)} machines, and no alert"

@@ -115,8 +115,7 @@ def _fenced(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> Brid
 def _deleting(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
     """Follow a machine that ARM was asked to delete; one that ARM kept and that serves again is a bridge."""
     memory = seen.memory
-    due = memory.operation is None and (memory.delete_not_before is None or now >= memory.delete_not_before)
-    kept = due and not seen.instance.is_deleting
+    kept = memory.operation is None and not seen.instance.is_deleting
     if kept and seen.poll.reach is Reach.ANSWERED and not memory.ever_ready:
         return moved(memory, Move.STILL_FAILED, now)
     if kept and seen.poll.reach is Reach.ANSWERED:
