@@ -20,7 +20,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate -p 3.11
 
-ROOMS := $(wildcard function_app.py wiring.py settings.py) scaler colibri compute state page cli cloud_init sandbox tests
+ROOMS := $(wildcard function_app.py wiring.py settings.py) scaler colibri compute state page cli cloud_init sandbox bench tests
 
 # Every line and branch of these is covered: a decision that no test has seen must not delete a bridge.
 PURE := model policy decision lifecycle demand selection limits recycle canary images window scale_in scale_out watch decide explain reflect passive process health noticed commands floors orders doctor preflight advice sheet minutes days boots exposition
@@ -29,7 +29,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 
-.PHONY: help setup run serve sim machines mutants compare test lint fmt lock clean
+.PHONY: help setup run serve sim machines mutants compare bench test lint fmt lock clean
 
 help: ## Show this list
 	@echo "jvb-autoscaler: make <target>"
@@ -61,6 +61,9 @@ mutants: setup ## Change the pure rooms line by line and see which tests notice;
 
 compare: setup ## Compare with other policies on seeded weeks (5 min) and write docs/comparison.*; SEEDS=2
 	@$(BIN)/python -m sandbox.compare --seeds $(or $(SEEDS),2) --docs docs
+
+bench: setup ## Measure what the app costs against floors (15 min) and write bench/results.md, docs/cost.md; RUNS=1
+	@$(BIN)/python -m bench --runs $(or $(RUNS),1)
 
 test: setup lint ## Check style, types and imports, then run all tests with coverage
 	@$(BIN)/python -m pytest --cov --cov-report=

@@ -57,7 +57,17 @@ class Stage:
         """Let the world's time pass; return what is true then: `truth` and `vms`."""
         answer = await self.http.post(f"{self.control_url}/advance", json={"to": moment.isoformat()})
         self.clock.moment = moment
-        return {"truth": orjson.loads(answer.content), "vms": await self._get("/vms")}
+        return {"truth": orjson.loads(answer.content), "vms": await self.vms()}
+
+    async def vms(self) -> list[dict[str, Any]]:
+        """Every machine as the world sees it."""
+        machines: list[dict[str, Any]] = await self._get("/vms")
+        return machines
+
+    async def calls(self, since: int = 0) -> tuple[int, list[list[Any]]]:
+        """Requests that Azure and the bridges served: the place to go on from, and each as a `Call`."""
+        told = await self._get(f"/journal?since={since}")
+        return told["next"], told["calls"]
 
     async def truth(self) -> dict[str, Any]:
         """What happened in the world so far."""
@@ -82,12 +92,22 @@ def point_the_app_at(set_up: Stage) -> None:
 
 
 @asynccontextmanager
-async def stage(seed: int, start: datetime) -> AsyncIterator[Stage]:
-    """Start everything, and end every process again, whatever happens in between."""
+async def stage(
+    seed: int,
+    start: datetime,
+    scale_set: Mapping[str, Any] | None = None,
+    policy: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Stage]:
+    """
+    Start everything, and end every process again, whatever happens in between.
+
+    `scale_set`: fields of `ScaleSetSpec` for a fleet without people in place of the office day;
+    `policy`: policy fields of the one shard.
+    """
     async with AsyncExitStack() as cleanup:
         tables = cleanup.enter_context(azurite())
         folder = Path(cleanup.enter_context(TemporaryDirectory(prefix="sandbox-")))
-        ready = await cleanup.enter_async_context(_world(folder, _day(seed, start)))
+        ready = await cleanup.enter_async_context(_world(folder, _day(seed, start, scale_set)))
         http = await cleanup.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=60))
         shard = {
             "name": SHARD,
@@ -95,6 +115,7 @@ async def stage(seed: int, start: datetime) -> AsyncIterator[Stage]:
             "max_bridges": MAX_BRIDGES,
             "image_definition_id": DEFINITION,
             "image_template_id": TEMPLATE,
+            **(policy or {}),
         }
         env = {
             **ready["env"],
@@ -104,15 +125,20 @@ async def stage(seed: int, start: datetime) -> AsyncIterator[Stage]:
         yield Stage(env, StageClock(start), http, ready["control_url"])
 
 
-def _day(seed: int, start: datetime) -> dict[str, Any]:
-    """An office day from midnight on, with two bridges left of the day before, and their image's template."""
+def _day(seed: int, start: datetime, scale_set: Mapping[str, Any] | None) -> dict[str, Any]:
+    """
+    An office day from midnight on, with two bridges left of the day before, and their image's template.
+
+    With `scale_set` that fleet instead, and nobody in it.
+    """
+    fleet = scale_set or {"capacity": 2, "prestarted": [540, 480]}
     return {
         "seed": seed,
         "start": start.isoformat(),
-        "workload": {"name": "office"},
+        "workload": None if scale_set else {"name": "office"},
         "options": {"one_loopback": only_one_loopback()},
         "templates": {TEMPLATE: DEFINITION},
-        "scale_sets": [{"scale_set_id": scale_set_id("jvb-a"), "capacity": 2, "prestarted": [540, 480]}],
+        "scale_sets": [{"scale_set_id": scale_set_id("jvb-a"), **fleet}],
     }
 
 

@@ -1,0 +1,1 @@
+"""What the app costs, measured against named floors in the same run; never deployed."""

@@ -1,0 +1,119 @@
+"""
+What the autoscaler itself costs a month, from what was counted: `docs/cost.md`.
+
+Only arithmetic: the figures come from the cases of `make bench`, the prices stand here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.timing import Figures
+
+MINUTES = 43_200
+"""Of a month of 30 days: ticks, and scrapes."""
+NIGHTLY = MINUTES // 15
+MEMORY_GB = 0.5
+CORES = 0.25
+"""What an instance of 512 MB has: CPU seconds take four times as long there."""
+DEADLINE_S = 3.0
+"""One dead bridge makes every poll wait for its deadline."""
+SHORTEST_S = 1.0
+"""An execution is billed as one second at least."""
+
+FREE_EXECUTIONS, PRICE_OF_A_MILLION = 250_000, 0.40
+FREE_GB_S, PRICE_OF_A_GB_S = 100_000, 0.000026
+PRICE_OF_10_000_TABLE_OPERATIONS = 0.00036
+FREE_METRIC_CALLS, PRICE_OF_1_000_METRIC_CALLS = 1_000_000, 0.01
+
+FLEETS = (5, 50, 500)
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """What one shard uses in a month."""
+
+    bridges: int
+    tick_seconds: float
+    executions: int
+    gb_s: float
+    table_operations: float
+    metric_calls: float
+
+    @property
+    def dollars(self) -> float:
+        """Above the free grant."""
+        return (
+            max(0, self.executions - FREE_EXECUTIONS) / 1e6 * PRICE_OF_A_MILLION
+            + max(0.0, self.gb_s - FREE_GB_S) * PRICE_OF_A_GB_S
+            + self.table_operations / 10_000 * PRICE_OF_10_000_TABLE_OPERATIONS
+            + max(0.0, self.metric_calls - FREE_METRIC_CALLS) / 1_000 * PRICE_OF_1_000_METRIC_CALLS
+        )
+
+    @property
+    def fits(self) -> bool:
+        """Within the free grant of executions and GB-seconds."""
+        return self.executions <= FREE_EXECUTIONS and self.gb_s <= FREE_GB_S
+
+
+def month(bridges: int, tick: Figures) -> Month:
+    """Reckon a month from one steady tick (`bench.cases.tick`)."""
+    seconds = max(SHORTEST_S, DEADLINE_S + tick["tick_s"] / CORES)
+    ticks = MINUTES + NIGHTLY
+    return Month(
+        bridges=bridges,
+        tick_seconds=seconds,
+        executions=ticks + MINUTES,
+        gb_s=(ticks * seconds + MINUTES * SHORTEST_S) * MEMORY_GB,
+        # A scrape reads the rows of the shard: the four queries of a load.
+        table_operations=ticks * tick["calls_tables"] + MINUTES * 4,
+        metric_calls=ticks * tick["calls_monitor"],
+    )
+
+
+def cost_page(measured: Mapping[str, Figures]) -> str:
+    """The page, as Markdown."""
+    months = [month(n, measured[f"tick_{n}"]) for n in FLEETS]
+    return _PAGE.format(rows="\n".join(_row(each) for each in months))
+
+
+def _row(month: Month) -> str:
+    cells = (
+        f"{month.bridges}",
+        f"{month.tick_seconds:.1f} s",
+        f"{month.executions:,}",
+        f"{month.gb_s:,.0f}",
+        f"{month.table_operations:,.0f}",
+        f"{month.metric_calls:,.0f}",
+        f"${month.dollars:.2f}",
+        "fits" if month.fits else "passed",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+_PAGE = f"""# What the autoscaler itself costs
+
+Written by `make bench` from what it counted. One shard on a Flex Consumption instance of 512 MB: a tick every
+minute, the timer of the night every quarter of an hour, one scrape a minute, and one dead bridge that makes
+every poll wait for its deadline of {DEADLINE_S:g} s. CPU is reckoned at {CORES:g} of a core.
+
+| bridges | a tick takes | executions | GB-seconds | table operations | metric calls | a month | free grant |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
+{{rows}}
+
+## Prices
+
+US list prices, without tax; look up those of your region before you rely on them.
+
+- Executions: ${PRICE_OF_A_MILLION:.2f} a million after {FREE_EXECUTIONS:,} free ones a month.
+- Memory and time: ${PRICE_OF_A_GB_S:.6f} a GB-second after {FREE_GB_S:,} free ones; an execution counts as
+  {SHORTEST_S:g} s at least. Both grants are of a subscription.
+- Table storage: ${PRICE_OF_10_000_TABLE_OPERATIONS} for 10,000 operations; a transaction of up to 100 rows is
+  reckoned as one.
+- Azure Monitor: {FREE_METRIC_CALLS:,} metric calls a month are free, then
+  ${PRICE_OF_1_000_METRIC_CALLS} for 1,000.
+
+Not in it: Application Insights (a log line and a request a tick lie under its 5 free GB), the storage of a
+few MB of rows, and the virtual network, which costs nothing by itself.
+"""

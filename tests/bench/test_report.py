@@ -1,0 +1,63 @@
+"""The verdicts and the bill of `make bench`, on figures made up here."""
+
+from __future__ import annotations
+
+from bench.bill import FREE_GB_S, cost_page, month
+from bench.cases import CASES
+from bench.report import Line, lines, markdown
+
+TICK = {
+    "tick_s": 0.05,
+    "peak_mb": 150.0,
+    "calls_tables": 8.0,
+    "calls_arm": 2.0,
+    "calls_monitor": 1.0,
+    "floor_poll_s": 0.01,
+    "floor_json_s": 0.01,
+    "floor_rows_s": 0.01,
+}
+
+
+def test_a_target_is_met_at_its_very_value_and_missed_beyond():
+    """At most and at least both include the target itself."""
+    assert Line("a", "", "", 4.0, 4.0).is_met
+    assert not Line("a", "", "", 4.01, 4.0).is_met
+    assert Line("a", "", "", 500, 500, at_least=True).is_met
+    assert not Line("a", "", "", 499, 500, at_least=True).is_met
+
+
+def test_a_whole_tick_is_held_against_the_sum_of_its_three_floors():
+    """Poll, JSON and rows together are the floor."""
+    found = lines({"tick_1000": {**TICK, "tick_s": 0.09}})
+    assert [(line.what, round(line.value, 6), line.is_met) for line in found] == [
+        ("whole tick, 1,000 bridges", 3.0, False)
+    ]
+
+
+def test_the_page_tells_a_missed_target():
+    """Nobody has to compare figures to see it."""
+    page = markdown([Line("poll", "1 s", "0.1 s", 10, 4, "times")], 3)
+    assert "| poll | 1 s | 0.1 s | 10 times | at most 4 | MISSED |" in page
+    assert "medians of 3 runs" in page
+
+
+def test_the_bill_counts_only_what_lies_above_the_free_grant():
+    """A month within the grants costs what its table operations cost, and nothing else."""
+    small = month(5, {**TICK, "tick_s": 0.0, "calls_tables": 0.0})
+    assert small.fits
+    assert small.dollars < 0.01
+    large = month(5, {**TICK, "tick_s": 5.0})
+    assert not large.fits
+    assert large.gb_s > FREE_GB_S
+    assert large.dollars > (large.gb_s - FREE_GB_S) * 0.000026
+
+
+def test_the_bill_has_a_row_for_each_fleet_and_names_what_it_was_made_of():
+    """5, 50 and 500 bridges, from the cases of the same names."""
+    page = cost_page({f"tick_{n}": TICK for n in (5, 50, 500)})
+    assert [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| 5")] == [
+        "| 5",
+        "| 50",
+        "| 500",
+    ]
+    assert {"tick_5", "tick_50", "tick_500"} <= CASES.keys()
