@@ -432,7 +432,7 @@ def _build(settings: Settings, clock: Clock) -> Running:
     )
     resources.push_async_callback(store.close)
     http = colibri_http_client()
-    resources.push_async_callback(http.aclose)
+    resources.push_async_callback(http.close)
     build = _ShardBuilder(settings, clock, credential, http, resources)
     scaler = Engine(
         [build.shard(shard) for shard in settings.shards],

@@ -16,7 +16,6 @@ NEEDED = (
     "azure.identity.aio",
     "azure.mgmt.compute.aio",
     "azure.monitor.querymetrics.aio",
-    "httpx",
     "orjson",
 )
 

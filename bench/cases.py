@@ -128,11 +128,8 @@ def _port(set_up: Stage) -> int:
 async def _client(set_up: Stage, deadline_seconds: float) -> AsyncIterator[Any]:
     from colibri.client import ColibriClient, colibri_http_client
 
-    http = colibri_http_client()
-    try:
+    async with colibri_http_client() as http:
         yield ColibriClient(http, set_up.clock, _port(set_up), deadline_seconds)
-    finally:
-        await http.aclose()
 
 
 # --- the whole tick -----------------------------------------------------------------------

@@ -87,7 +87,7 @@ def point_the_app_at(set_up: Stage) -> None:
     if only_one_loopback():
         import colibri.client
 
-        colibri.client.colibri_http_client = moving(colibri.client.colibri_http_client)
+        colibri.client.url_of = moving(colibri.client.url_of)  # type: ignore[assignment]  # no cache here
     wiring.factory = partial(wiring.engine, clock=set_up.clock)
 
 

@@ -8,11 +8,11 @@ import gzip
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-import httpx
+import aiohttp
 import orjson
 import pytest
 
-from colibri.client import ColibriClient, colibri_http_client
+from colibri.client import ColibriClient, colibri_http_client, url_of
 from colibri.messages import MAX_BODY_BYTES
 from scaler.errors import Refused, TryNextTick
 from scaler.model import Poll, Reach
@@ -45,21 +45,21 @@ async def fleet() -> AsyncIterator[Fleet]:
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[httpx.AsyncClient]:
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
     """Give the client of the deployed product."""
     async with colibri_http_client() as http:
         yield http
 
 
 def client_of(
-    http: httpx.AsyncClient, fleet: Fleet, seconds: float = AMPLE_SECONDS, parallel: int = 256
+    http: aiohttp.ClientSession, fleet: Fleet, seconds: float = AMPLE_SECONDS, parallel: int = 256
 ) -> ColibriClient:
     """Build a client whose every time-out is this long."""
     return ColibriClient(http, FixedClock(), fleet.port, seconds, seconds, parallel)
 
 
 async def poll_one(
-    http: httpx.AsyncClient, fleet: Fleet, target: Target, seconds: float = AMPLE_SECONDS
+    http: aiohttp.ClientSession, fleet: Fleet, target: Target, seconds: float = AMPLE_SECONDS
 ) -> Poll:
     """Poll a single target."""
     bridges: Bridges = client_of(http, fleet, seconds)
@@ -71,7 +71,7 @@ def report_of(generation: str) -> bytes:
     return orjson.dumps(GENERATIONS[generation])
 
 
-async def test_healthy_bridge(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_healthy_bridge(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """A healthy bridge is asked two questions over one connection, and is known completely."""
     bridge = await fleet.bridge()
     poll = await poll_one(http, fleet, bridge.target())
@@ -84,12 +84,12 @@ async def test_healthy_bridge(http: httpx.AsyncClient, fleet: Fleet) -> None:
     assert len(bridge.sources) == 1
 
 
-async def test_nobody_to_ask(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_nobody_to_ask(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """A poll of nobody is empty."""
     assert await client_of(http, fleet).poll([]) == {}
 
 
-async def test_connection_lives_on(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_connection_lives_on(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """The next poll goes over the connection of the last one."""
     bridge = await fleet.bridge()
     await poll_one(http, fleet, bridge.target())
@@ -98,14 +98,14 @@ async def test_connection_lives_on(http: httpx.AsyncClient, fleet: Fleet) -> Non
     assert len(bridge.sources) == 1
 
 
-async def test_cookies_are_not_kept(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_cookies_are_not_kept(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """A bridge that sets cookies leaves no trace."""
     bridge = await fleet.bridge(about_health=answer(Set_Cookie="a=b"))
     assert (await poll_one(http, fleet, bridge.target())).health_ok is True
-    assert not http.cookies
+    assert not list(http.cookie_jar)
 
 
-async def test_process_start_on_request(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_process_start_on_request(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """The start of the process is asked for only where it is wanted."""
     bridge = await fleet.bridge()
     assert (await poll_one(http, fleet, bridge.target(ask_process=True))).process_started_at == STARTED
@@ -113,7 +113,7 @@ async def test_process_start_on_request(http: httpx.AsyncClient, fleet: Fleet) -
 
 
 @pytest.mark.parametrize("metrics", [answer(b"# HELP", 200), answer(b"oops", 500), answer(b"", 404), silence])
-async def test_process_start_unknown(http: httpx.AsyncClient, fleet: Fleet, metrics: Handler) -> None:
+async def test_process_start_unknown(http: aiohttp.ClientSession, fleet: Fleet, metrics: Handler) -> None:
     """Metrics that cannot be read leave the start unknown and the rest as it is."""
     bridge = await fleet.bridge(metrics=metrics)
     poll = await poll_one(http, fleet, bridge.target(ask_process=True), 1.0)
@@ -131,7 +131,7 @@ async def test_process_start_unknown(http: httpx.AsyncClient, fleet: Fleet, metr
     ],
 )
 async def test_unhealthy(
-    http: httpx.AsyncClient, fleet: Fleet, status: int, body: bytes, problem: str
+    http: aiohttp.ClientSession, fleet: Fleet, status: int, body: bytes, problem: str
 ) -> None:
     """Any status but 200 is unhealthy, in the bridge's own words, and the stats are read still."""
     bridge = await fleet.bridge(about_health=answer(body, status))
@@ -140,7 +140,7 @@ async def test_unhealthy(
     assert poll.stats is not None
 
 
-async def test_hanging_health_does_not_cost_the_stats(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_hanging_health_does_not_cost_the_stats(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """A health check without end is unknown, not unhealthy, and the stats are there."""
     bridge = await fleet.bridge(about_health=silence)
     poll = await poll_one(http, fleet, bridge.target(), 2.0)
@@ -171,7 +171,7 @@ async def test_hanging_health_does_not_cost_the_stats(http: httpx.AsyncClient, f
         (silence, "stats: no answer in time"),
     ],
 )
-async def test_bad_stats(http: httpx.AsyncClient, fleet: Fleet, stats: Handler, problem: str) -> None:
+async def test_bad_stats(http: aiohttp.ClientSession, fleet: Fleet, stats: Handler, problem: str) -> None:
     """Stats that cannot be relied on are unknown, with the reason, while health is known still."""
     bridge = await fleet.bridge(colibri_stats=stats)
     poll = await poll_one(http, fleet, bridge.target(), 2.0 if stats is silence else AMPLE_SECONDS)
@@ -192,7 +192,7 @@ async def test_bad_stats(http: httpx.AsyncClient, fleet: Fleet, stats: Handler, 
     ],
 )
 async def test_bad_everywhere(
-    http: httpx.AsyncClient, fleet: Fleet, everywhere: Handler, reach: Reach
+    http: aiohttp.ClientSession, fleet: Fleet, everywhere: Handler, reach: Reach
 ) -> None:
     """A bridge without one good answer is broken or silent, never refused, and not asked on."""
     bridge = await fleet.bridge(about_health=everywhere, colibri_stats=everywhere)
@@ -219,14 +219,14 @@ async def test_bad_everywhere(
         b"HTTP/1.1 9 \r\n\r\n",
     ],
 )
-async def test_not_a_bridge(http: httpx.AsyncClient, fleet: Fleet, said: bytes) -> None:
+async def test_not_a_bridge(http: aiohttp.ClientSession, fleet: Fleet, said: bytes) -> None:
     """Resets and other protocols are broken: neither an exception, nor a refused connection."""
     poll = await poll_one(http, fleet, await fleet.raw(said))
     assert (poll.reach, poll.health_ok, poll.stats) == (Reach.BROKEN, None, None)
     assert poll.problem
 
 
-async def test_refused(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_refused(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """A host that is up with nothing listening refuses, on every question."""
     await fleet.bridge()
     target = Target("gone", fleet.address(), ask_process=True)
@@ -236,19 +236,18 @@ async def test_refused(http: httpx.AsyncClient, fleet: Fleet) -> None:
     assert poll.at == NOW
 
 
-class Scripted(httpx.AsyncBaseTransport):
-    """A transport in which each path raises its own error, or answers 200."""
+def scripted(**errors: Exception | None) -> aiohttp.ClientSession:
+    """Make the client of the product, in which a path raises its own error; by the last part of the path."""
+    http = colibri_http_client()
 
-    def __init__(self, **errors: Exception) -> None:
-        """`errors`: by the last part of the path."""
-        self.errors = errors
+    async def fail(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        error = errors.get(request.url.path.rpartition("/")[2])
+        if error is not None:
+            raise error
+        return await send(request)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Raise or answer."""
-        error = self.errors.get(request.url.path.rpartition("/")[2])
-        if error is None:
-            return httpx.Response(200, content=stats_body())
-        raise error
+    http._middlewares = (fail,)
+    return http
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -257,11 +256,12 @@ def caused(error: Exception, cause: Exception) -> Exception:
     return error
 
 
-REFUSAL = caused(httpx.ConnectTimeout("wrapped"), OSError(errno.ECONNREFUSED, "refused"))
-RESET = caused(httpx.ConnectTimeout("wrapped"), ConnectionResetError(errno.ECONNRESET, "reset"))
-UNROUTED = caused(httpx.ConnectError("wrapped"), OSError(errno.EHOSTUNREACH, "no route"))
-SLOW = httpx.ReadTimeout("slow")
-SYN_LOST = caused(httpx.ConnectError("wrapped"), TimeoutError(errno.ETIMEDOUT, "timed out"))
+REFUSAL = caused(aiohttp.ClientConnectionError("wrapped"), OSError(errno.ECONNREFUSED, "refused"))
+RESET = caused(aiohttp.ClientConnectionError("wrapped"), ConnectionResetError(errno.ECONNRESET, "reset"))
+UNROUTED = caused(aiohttp.ClientConnectionError("wrapped"), OSError(errno.EHOSTUNREACH, "no route"))
+WORDS_ONLY = aiohttp.ClientConnectionError("connection refused")
+SLOW = aiohttp.ServerTimeoutError("slow")
+SYN_LOST = caused(aiohttp.ClientConnectionError("wrapped"), TimeoutError(errno.ETIMEDOUT, "timed out"))
 
 
 @pytest.mark.parametrize(
@@ -275,34 +275,40 @@ SYN_LOST = caused(httpx.ConnectError("wrapped"), TimeoutError(errno.ETIMEDOUT, "
         (REFUSAL, None, Reach.ANSWERED),
         (None, REFUSAL, Reach.ANSWERED),
         (SLOW, SYN_LOST, Reach.TIMED_OUT),
-        (httpx.ConnectError("connection refused"), httpx.ConnectError("refused"), Reach.BROKEN),
+        (
+            aiohttp.ClientConnectionError("connection refused"),
+            aiohttp.ClientConnectionError("refused"),
+            Reach.BROKEN,
+        ),
     ],
 )
 async def test_refused_is_never_guessed(
     fleet: Fleet, health: Exception | None, stats: Exception | None, reach: Reach
 ) -> None:
     """Only a kernel's refusal of every question counts as refused; every doubt is something else."""
-    errors = {"health": health, "stats": stats}
-    transport = Scripted(**{path: error for path, error in errors.items() if error is not None})
-    async with httpx.AsyncClient(transport=transport) as http:
-        poll = await poll_one(http, fleet, Target("vm", "127.0.0.1", ask_process=False))
+    bridge = await fleet.bridge()
+    async with scripted(health=health, stats=stats) as http:
+        poll = await poll_one(http, fleet, bridge.target())
     assert poll.reach is reach
 
 
 async def test_error_in_passing_counts(fleet: Fleet) -> None:
     """A refusal that a library wraps without naming its cause is recognised; a hidden one is not."""
-    open_error, hidden_error = httpx.ConnectError("wrapped"), httpx.ConnectError("wrapped")
+    open_error, hidden_error = (
+        aiohttp.ClientConnectionError("wrapped"),
+        aiohttp.ClientConnectionError("wrapped"),
+    )
     open_error.__context__ = hidden_error.__context__ = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
     hidden_error.__suppress_context__ = True
     for error, reach in ((open_error, Reach.REFUSED), (hidden_error, Reach.BROKEN)):
-        async with httpx.AsyncClient(transport=Scripted(health=error, stats=error)) as http:
+        async with scripted(health=error, stats=error) as http:
             assert (await poll_one(http, fleet, Target("vm", "127.0.0.1", ask_process=False))).reach is reach
 
 
 @pytest.mark.parametrize(
     "address", ["localhost", "", "127.1", "10.0.0.4:22", "fe80::1%lo", "10.0.0.4/x", "0x7f.0.0.1"]
 )
-async def test_only_addresses_are_asked(http: httpx.AsyncClient, fleet: Fleet, address: str) -> None:
+async def test_only_addresses_are_asked(http: aiohttp.ClientSession, fleet: Fleet, address: str) -> None:
     """A name is never resolved: the wrong host must not be told to shut down."""
     target = Target("vm", address, ask_process=False)
     poll = await poll_one(http, fleet, target)
@@ -312,20 +318,12 @@ async def test_only_addresses_are_asked(http: httpx.AsyncClient, fleet: Fleet, a
         await client_of(http, fleet).shut_down(target)
 
 
-async def test_ipv6_address(fleet: Fleet) -> None:
+def test_ipv6_address() -> None:
     """IPv6 literals are put into brackets."""
-    asked: list[str] = []
-
-    def record(request: httpx.Request) -> httpx.Response:
-        asked.append(str(request.url))
-        return httpx.Response(200)
-
-    async with httpx.AsyncClient(transport=httpx.MockTransport(record)) as http:
-        await ColibriClient(http, FixedClock(), port=81).set_drain(Target("vm", "fd00::7", False), on=True)
-    assert asked == ["http://[fd00::7]:81/colibri/drain/enable"]
+    assert str(url_of("fd00::7", 81, "/colibri/drain")) == "http://[fd00::7]:81/colibri/drain"
 
 
-async def test_silent_bridges_hold_up_nobody(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_silent_bridges_hold_up_nobody(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """However many hang, also at the head of the queue, the others are known when the poll ends."""
     hanging = [await fleet.bridge(about_health=silence, colibri_stats=silence) for _ in range(6)]
     good = [await fleet.bridge() for _ in range(6)]
@@ -335,14 +333,14 @@ async def test_silent_bridges_hold_up_nobody(http: httpx.AsyncClient, fleet: Fle
     assert all(polls[bridge.target().vm_id].stats for bridge in good)
 
 
-async def test_no_time_left(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_no_time_left(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """A bridge whose turn comes after the deadline is unknown, not an error."""
     bridge = await fleet.bridge()
     poll = await poll_one(http, fleet, bridge.target(), 0.0)
     assert (poll.reach, poll.stats) == (Reach.TIMED_OUT, None)
 
 
-async def test_one_poll_for_each(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_one_poll_for_each(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """Every target gets its own answer, keyed by its vm_id, whatever the others do."""
     good, sick = await fleet.bridge(), await fleet.bridge(about_health=answer(b"", 500))
     gone = Target("gone", fleet.address(), ask_process=False)
@@ -368,7 +366,7 @@ async def test_one_poll_for_each(http: httpx.AsyncClient, fleet: Fleet) -> None:
     ],
 )
 async def test_drain_is_asked_where_stats_lack_it(
-    http: httpx.AsyncClient,
+    http: aiohttp.ClientSession,
     fleet: Fleet,
     drain: Handler,
     expected: bool | None,
@@ -384,7 +382,7 @@ async def test_drain_is_asked_where_stats_lack_it(
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-async def test_support_by_generation(http: httpx.AsyncClient, fleet: Fleet, generation: str) -> None:
+async def test_support_by_generation(http: aiohttp.ClientSession, fleet: Fleet, generation: str) -> None:
     """Bridges older than stable 7210 are unsupported, and say so."""
     old = generation in ("v2.1 of 2019", "2020-12")
     bridge = await fleet.bridge(colibri_stats=answer(report_of(generation)))
@@ -395,7 +393,7 @@ async def test_support_by_generation(http: httpx.AsyncClient, fleet: Fleet, gene
     assert ("older than stable 7210" in (poll.problem or "")) is old
 
 
-async def test_read_tells_everything(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_read_tells_everything(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """A fresh report has health, stats, process start and the drain of its own endpoint."""
     bridge = await fleet.bridge()
     poll = await client_of(http, fleet).read(bridge.target())
@@ -415,7 +413,7 @@ async def test_read_tells_everything(http: httpx.AsyncClient, fleet: Fleet) -> N
     ],
 )
 async def test_read_doubts_the_drain(
-    http: httpx.AsyncClient, fleet: Fleet, drain: Handler, problem: str
+    http: aiohttp.ClientSession, fleet: Fleet, drain: Handler, problem: str
 ) -> None:
     """Where endpoint and stats do not agree, the drain is unknown; the bridge stays supported."""
     bridge = await fleet.bridge(colibri_drain=drain)
@@ -425,14 +423,14 @@ async def test_read_doubts_the_drain(
     assert poll.stats is not None
 
 
-async def test_read_without_stats(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_read_without_stats(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """A drain without stats is still told."""
     bridge = await fleet.bridge(colibri_stats=answer(b"", 404), colibri_drain=answer(b'{"drain":true}'))
     poll = await client_of(http, fleet).read(bridge.target())
     assert (poll.stats, poll.drain) == (None, True)
 
 
-async def test_read_of_a_gone_bridge(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_read_of_a_gone_bridge(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """A fresh report of nobody is a value too."""
     await fleet.bridge()
     poll = await client_of(http, fleet).read(Target("gone", fleet.address(), ask_process=False))
@@ -440,14 +438,14 @@ async def test_read_of_a_gone_bridge(http: httpx.AsyncClient, fleet: Fleet) -> N
 
 
 @pytest.mark.parametrize(("on", "path"), [(True, "/colibri/drain/enable"), (False, "/colibri/drain/disable")])
-async def test_set_drain(http: httpx.AsyncClient, fleet: Fleet, on: bool, path: str) -> None:
+async def test_set_drain(http: aiohttp.ClientSession, fleet: Fleet, on: bool, path: str) -> None:
     """Drain is switched by one POST without a body."""
     bridge = await fleet.bridge()
     await client_of(http, fleet).set_drain(bridge.target(), on=on)
     assert [(posted[0], posted[1]) for posted in bridge.posted] == [(path, b"")]
 
 
-async def test_shut_down(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_shut_down(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """The fence asks for the graceful way, in JSON."""
     bridge = await fleet.bridge()
     await client_of(http, fleet).shut_down(bridge.target())
@@ -471,7 +469,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("path", COMMANDS)
 @pytest.mark.parametrize("status", [400, 404, 405, 415])
-async def test_command_refused(http: httpx.AsyncClient, fleet: Fleet, path: str, status: int) -> None:
+async def test_command_refused(http: aiohttp.ClientSession, fleet: Fleet, path: str, status: int) -> None:
     """A 4xx is for a person: the error names the setting of jvb.conf."""
     bridge = await fleet.bridge()
     bridge.routes[path] = answer(b"<html/>", status)
@@ -486,7 +484,7 @@ async def test_command_refused(http: httpx.AsyncClient, fleet: Fleet, path: str,
     [answer(b"", 500), answer(b"", 503), answer(b"", 302), answer(b"", 202), reset_amid, flood, silence],
 )
 async def test_command_without_answer(
-    http: httpx.AsyncClient, fleet: Fleet, path: str, handler: Handler
+    http: aiohttp.ClientSession, fleet: Fleet, path: str, handler: Handler
 ) -> None:
     """5xx, time-outs and broken connections leave it open whether the command arrived: next tick."""
     bridge = await fleet.bridge()
@@ -498,7 +496,7 @@ async def test_command_without_answer(
     assert len(bridge.posted) == 1
 
 
-async def test_command_to_a_gone_bridge(http: httpx.AsyncClient, fleet: Fleet) -> None:
+async def test_command_to_a_gone_bridge(http: aiohttp.ClientSession, fleet: Fleet) -> None:
     """A refused connection is no refusal of the command."""
     await fleet.bridge()
     with pytest.raises(TryNextTick, match="connection refused"):
