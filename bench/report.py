@@ -83,7 +83,7 @@ def _steady(m: Measured) -> list[Line]:
     asked = tick["calls_tables"] + tick["calls_arm"] + tick["calls_monitor"]
     return [
         Line("steady tick, 10 bridges", f"{tick['tick_s']:.3f} CPU s", "-", tick["tick_s"], 0.25, "s"),
-        Line("steady tick, 10 bridges: calls", calls, "-", asked, 13, "calls"),
+        Line("steady tick, 10 bridges: calls", calls, "-", asked, 10, "calls"),
     ]
 
 

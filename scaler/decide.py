@@ -327,8 +327,9 @@ def _with_refusals(fleet: Fleet, refusals: tuple[Refusal, ...]) -> Mapping[str, 
         reason = str(no.reason) if no else None
         if reason is None and memory.phase in _PHASES_THAT_WAIT and memory.ever_ready:
             reason = str(Reason.NOT_OLDEST)
-        since = memory.refusal_since if reason == memory.refusal else fleet.now
-        result[bridge.vm_id] = changed(memory, refusal=reason, refusal_since=since if reason else None)
+        if reason != memory.refusal:
+            memory = changed(memory, refusal=reason, refusal_since=fleet.now if reason else None)
+        result[bridge.vm_id] = memory
     return result
 
 
