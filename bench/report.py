@@ -190,4 +190,9 @@ the tables in others. CPU is that of the app's process alone. Floors are the sam
 (`bench/floors.py`), measured in the same run.
 
 {table}
+
+A steady tick asks the tables for: the lease (2: taken, given back), what is remembered (4 reads), the rows of
+the bridges in one transaction, the state, the record, the usage of the minute. Three of the reads bring what
+the last tick wrote. They stay: a tick believes only what it read under its own lease, so a row mended by hand
+counts from the next tick on.
 """
