@@ -355,7 +355,7 @@ def _commands_protect(site: Site, fault: Fault) -> Undo | None:
 
 def _commands_pause(site: Site, fault: Fault) -> Undo:
     _commands(site, fault, CommandKind.PAUSE)
-    return partial(_commands, site, fault, CommandKind.RESUME) if fault.pick % 2 else _nothing
+    return partial(_commands, site, fault, CommandKind.RESUME)
 
 
 def _commands_floor(site: Site, fault: Fault) -> Undo:

@@ -187,7 +187,16 @@ async def _undrain(action: Undrain, hands: Hands, ledger: Ledger) -> None:
     await ledger.intend(
         changed(memory, wanted_drain=False, drain_asked_at=now, drained_at=None, epoch=hands.lease.epoch)
     )
-    await _called(hands.bridges.set_drain(_target(hands, memory), on=False))
+    try:
+        await hands.bridges.set_drain(_target(hands, memory), on=False)
+    except Refused as error:
+        # It stays drained, and a person must know: asked again each tick, as its setting may be mended.
+        ledger.remember(replace(ledger.bridge(action.vm_id), failure=str(error)))
+        raise CallFailed(error) from error
+    except TryNextTick as error:
+        raise CallFailed(error) from error
+    if memory.phase is Phase.READY:
+        ledger.remember(replace(ledger.bridge(action.vm_id), failure=None))
     for vm_id in action.answers:
         ledger.remember(changed(ledger.bridge(vm_id), hot_answered=True))
 

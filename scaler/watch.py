@@ -152,7 +152,11 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
         text = f"its JVB restarted {memory.restarts} times in a row, which cuts its calls each time"
         found.append(Alert("keeps_restarting", bridge.name, text))
     if memory.phase is Phase.READY and memory.failure is not None:
-        found.append(Alert("drain_refused", bridge.name, f"cannot be drained, so it stays: {memory.failure}"))
+        found.append(
+            Alert(
+                "drain_refused", bridge.name, f"its drain API refuses, so it stays as it is: {memory.failure}"
+            )
+        )
     if memory.phase is Phase.FENCED and memory.exited_at is None and in_phase_for > _SHUTTING_DOWN_TOO_LONG:
         text = f"was told to shut down {in_phase_for.total_seconds() / 60:.0f} min ago and has not exited"
         found.append(Alert("exit_overdue", bridge.name, text))

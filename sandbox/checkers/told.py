@@ -157,7 +157,8 @@ class View:
     def _is_idle_or_going(self, vm_id: str) -> bool:
         poll, row = self.poll(vm_id), self.rows.get(vm_id)
         going = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
-        return going or (poll is not None and vm_id in self.healthy() and is_empty(poll))
+        idle = poll is not None and vm_id in self.healthy() and is_empty(poll)
+        return going or (idle and self._is_news(vm_id))
 
     def older_live(self, vm_id: str) -> list[str]:
         """Bridges that count for 'oldest' and are older than this one."""

@@ -153,6 +153,21 @@ async def test_another_process_is_asked_for_its_start_in_the_next_tick() -> None
     assert stage["a"].process_started_at is not None
 
 
+@pytest.mark.parametrize(
+    ("error", "failure"), [(Refused("404", "no such path"), "404: no such path"), (TryNextTick("503"), None)]
+)
+async def test_a_bridge_that_refuses_to_be_opened_says_so(error: ScalerError, failure: str | None) -> None:
+    """A person must know why it takes no calls; what may pass is only tried again, and success ends it."""
+    stage = ready(remembered={"starts_drained": True}, drain=True).hears("a", poll(drain=True))
+    stage.bridges.error = error
+    assert await refusal_of(stage, Undrain("vm-a", "")) is Reason.CALL_FAILED
+    assert stage["a"].failure == failure
+    stage.bridges.error = None
+    (outcome,) = await stage.does(Undrain("vm-a", ""))
+    assert outcome.done
+    assert stage["a"].failure is None
+
+
 async def test_an_undrain_is_written_done_and_counts() -> None:
     """It answers its hot bridge, and holds new drains back; opening a new bridge does not."""
     stage = drained()
