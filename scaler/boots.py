@@ -14,12 +14,15 @@ from typing import Any
 from scaler.model import BootRemark, BridgeMemory, Phase, changed
 from scaler.passive import boot_began
 from scaler.policy import ScalingPolicy
+from scaler.selection import Fleet
 
 MOST_BYTES = 8192
 MOST_REPORTS = 3
 """For each machine. It sends one; the answer may get lost on the way."""
 STILL_OPEN = timedelta(minutes=5)
 """So long after the boot's deadline a machine may still say why it failed."""
+JUST_CAME = timedelta(minutes=10)
+"""So long a boot stands in the minutes of usage: one that is overwritten, or a late remark, loses none."""
 _LONGEST_PHASE_SECONDS = 86_400
 _MOST_PHASES = 12
 _OUTCOMES = ("ready", "failed")
@@ -158,3 +161,21 @@ def _seconds(value: Any) -> dict[str, float]:
         if type(took) not in (int, float) or not 0 <= took <= _LONGEST_PHASE_SECONDS:
             raise fault
     return {plain(phase)[:40]: float(took) for phase, took in value.items()}
+
+
+# What usage keeps of it
+
+
+def boots_told(fleet: Fleet) -> str:
+    """
+    Tell as JSON the seconds of each machine that became a bridge in the last minutes; empty: none did.
+
+    `ready_after` by our own clock, since it was asked for; the phases as the machine told them.
+    """
+    told = {}
+    for memory in (bridge.memory for bridge in fleet.bridges):
+        took = memory.ready_after_seconds
+        if took is None or fleet.now - boot_began(memory) - timedelta(seconds=took) >= JUST_CAME:
+            continue
+        told[memory.vm_id] = {"ready_after": round(took, 1), **memory.boot.seconds}
+    return json.dumps(told, sort_keys=True) if told else ""

@@ -6,8 +6,10 @@ A minute without a row, or one in which Azure did not answer, is a gap: it adds 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from math import ceil
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -63,10 +65,36 @@ def _day(shard: str, day: date, minutes: list[Mapping[str, Any]], zone: ZoneInfo
         "minutes_at_maximum": sum(row["listed"] >= row["maximum"] for row in minutes),
         "minutes_without_conference": sum(row["conferences"] == 0 for row in minutes),
     }
+    told |= _boots(minutes)
     for figure, name in _TOLD.items():
         values = [row[figure] for row in minutes]
         told |= {f"{name}_peak": max(values), f"{name}_mean": round(sum(values) / len(values), 3)}
     return told
+
+
+def _boots(minutes: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Seconds of the machines that became bridges; each stands in several minutes, and counts once."""
+    boots: dict[str, Mapping[str, float]] = {}
+    for row in minutes:
+        boots |= json.loads(row.get("boots") or "{}")
+    ready = sorted(boot["ready_after"] for boot in boots.values())
+    phases: dict[str, list[float]] = {}
+    for boot in boots.values():
+        for phase, seconds in boot.items():
+            if phase != "ready_after":
+                phases.setdefault(phase, []).append(seconds)
+    medians = {phase: _rank(sorted(seconds), 0.5) for phase, seconds in sorted(phases.items())}
+    return {
+        "boots": len(ready),
+        "boot_seconds_p50": _rank(ready, 0.5),
+        "boot_seconds_p95": _rank(ready, 0.95),
+        "boot_phase_seconds_p50": ", ".join(f"{phase} {seconds:g}" for phase, seconds in medians.items()),
+    }
+
+
+def _rank(values: list[float], share: float) -> float | None:
+    """Return the smallest value that so large a share of all does not exceed; None of none."""
+    return values[max(0, ceil(share * len(values)) - 1)] if values else None
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

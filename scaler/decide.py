@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from scaler import recycle
+from scaler.boots import boots_told
 from scaler.commands import Obeyed, heed, obey, told
 from scaler.decision import (
     Action,
@@ -362,6 +363,7 @@ def _totals(
         participants=sum(s.local_endpoints or 0 for s in stats),
         out_mbps=round(sum(s.upload_kbps or 0 for s in stats) / 1000, 1),
         outdated=night.outdated if night.is_open else 0,
+        boots=boots_told(fleet),
     )
 
 

@@ -322,6 +322,8 @@ class Totals:
     out_mbps: float = 0.0
     outdated: int = 0
     """Bridges that the night has still to replace; 0 by day."""
+    boots: str = ""
+    """JSON: seconds to ready, and by phase where the machine told, of each that came in the last minutes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from scaler.boots import MOST_BYTES, BootReport, NotTaken, Refusal, caller, check, noted, plain, read_report
+from scaler.boots import (
+    MOST_BYTES,
+    BootReport,
+    NotTaken,
+    Refusal,
+    boots_told,
+    caller,
+    check,
+    noted,
+    plain,
+    read_report,
+)
 from scaler.model import BootRemark, Phase
-from tests.scaler.builders import MINUTE, NOW, SECOND, memory, policy
+from tests.scaler.builders import MINUTE, NOW, SECOND, bridge, fleet, memory, policy
 
 SENT = {
     "shard": "s",
@@ -194,3 +205,16 @@ def test_a_boot_that_is_not_heard_of_takes_as_long_as_it_takes() -> None:
     """The window is the policy's own: a longer boot is heard for longer."""
     known = memory(**{**BOOTING, "asked_at": NOW - 20 * MINUTE})
     assert check(known, ADDRESS, policy(boot_timeout_minutes=15), NOW + timedelta(0)) is known
+
+
+def test_usage_is_told_of_the_machines_that_have_just_come():
+    """By our own clock since each was asked for, and by its own word for the phases; for ten minutes."""
+    asked = {"asked_at": NOW - 5 * MINUTE, "ready_after_seconds": 140.04}
+    told = BootRemark(seconds={"secrets": 2.0})
+    them = fleet(
+        bridge("a", remembered={**asked, "boot": told}),
+        bridge("b"),
+        bridge("c", remembered={**asked, "asked_at": NOW - 13 * MINUTE}),
+    )
+    assert json.loads(boots_told(them)) == {"vm-a": {"ready_after": 140.0, "secrets": 2.0}}
+    assert boots_told(fleet(bridge("b"))) == ""

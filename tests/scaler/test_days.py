@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -71,6 +72,29 @@ def test_days_and_shards_stand_apart():
         ("b", "2026-03-04"),
         ("b", "2026-03-05"),
     ]
+
+
+def test_a_boot_counts_once_however_many_minutes_tell_it():
+    """The last word on a machine is taken: its call-back may come after it was ready."""
+    first = json.dumps({"vm-a": {"ready_after": 100.0}, "vm-b": {"ready_after": 300.0}})
+    later = json.dumps({"vm-a": {"ready_after": 100.0, "secrets": 2.0, "start": 40.0}})
+    (day,) = days([minute(START, boots=first), minute(START + timedelta(minutes=1), boots=later)], "UTC")
+    assert (day["boots"], day["boot_seconds_p50"], day["boot_seconds_p95"]) == (2, 100.0, 300.0)
+    assert day["boot_phase_seconds_p50"] == "secrets 2, start 40"
+    (quiet,) = days(minutes(START, 2), "UTC")
+    assert (quiet["boots"], quiet["boot_seconds_p50"], quiet["boot_phase_seconds_p50"]) == (0, None, "")
+
+
+async def test_the_days_boots_are_those_of_the_world():
+    """Every machine that joined is in the day, with the seconds that it truly took, to the tick."""
+    it = install(min_bridges=4)
+    await run(it, 40)
+    told = await answers.usage(it.engine, None, START, it.world.now, DAY)
+    (day,) = told["rows"]
+    came = [life for life in it.world.history.lives if life.joined_at and life.created_at > START]
+    assert day["boots"] == len(came) == 2
+    slowest = max((life.joined_at - life.created_at).total_seconds() for life in came if life.joined_at)
+    assert slowest <= day["boot_seconds_p95"] <= slowest + 240
 
 
 async def test_bridge_hours_are_those_of_the_worlds_own_history():
