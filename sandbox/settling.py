@@ -48,11 +48,12 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     commanded = {vm_id for vm_id in listed.keys() & rows.keys() if rows[vm_id].purpose is Purpose.OPERATOR}
     left = {vm_id for vm_id, vm in listed.items() if _is_left(vm, alerts)} | condemned | commanded
     accepting = sum(is_open(vm) for vm_id, vm in listed.items() if vm_id not in left)
+    serving = sum(is_open(vm) for vm in listed.values())
     blocked = bool(commanded) or any(_stands_in_the_way(listed[vm_id], alerts) for vm_id in left)
     for vm_id in sorted(listed.keys() & rows.keys() - left):
         if not (blocked and rows[vm_id].purpose in OURS_TO_UNDRAIN):  # it waits for the one in the way
             yield from _of_one(listed[vm_id], rows[vm_id])
-    yield from _of_all(accepting, alerts, policy, blocked=blocked)
+    yield from _of_all(accepting, serving, alerts, policy, blocked=blocked)
     if scale_set.capacity != len(listed) and not any(a.startswith("capacity_disagrees") for a in alerts):
         yield f"capacity {scale_set.capacity}, {len(listed)} machines, and no alert"
 
@@ -65,13 +66,17 @@ def _is_truly_silent(scale_set: SimScaleSet) -> bool:
 
 
 def _of_all(
-    accepting: int, alerts: Mapping[str, datetime], policy: ScalingPolicy, *, blocked: bool
+    accepting: int, serving: int, alerts: Mapping[str, datetime], policy: ScalingPolicy, *, blocked: bool
 ) -> Iterator[str]:
-    """Without a call as many as the minimum are wanted, and as many must accept."""
+    """
+    Without a call as many as the minimum are wanted, and as many must accept.
+
+    `serving`: also those that are left to a person and take calls all the same, as a JVB that is too old.
+    """
     held_up = any(key.partition(":")[0] in HELD_UP for key in alerts)
     wanted = max(1, policy.min_bridges)
-    if accepting < wanted and not held_up:
-        yield f"{accepting} accept, {wanted} wanted"
+    if serving < wanted and not held_up:
+        yield f"{serving} serve, {wanted} wanted"
     if accepting > wanted and not blocked:
         yield f"{accepting} accept, {wanted} wanted"
 
