@@ -371,8 +371,7 @@ def _commands_replace(site: Site, fault: Fault) -> Undo | None:
     if not victims:
         return None
     victim = victims[fault.pick % len(victims)]
-    if victim.bridge is not None and victim.bridge.listening:
-        site.vouched.add(victim.vm_id)
+    site.vouched.add(victim.vm_id)  # it may be wrong from the beginning, or when its JVB comes back
     _commands(site, fault, CommandKind.REPLACE, **_of(victim))
     return _nothing
 

@@ -74,7 +74,7 @@ class Site:
     exercised: Counter[str] = field(default_factory=Counter)
     """How often each kind had an effect."""
     vouched: set[str] = field(default_factory=set)
-    """vm_ids of machines of which an operator says, wrongly, that they serve nobody."""
+    """vm_ids of machines of which an operator says, rightly or not, that they serve nobody."""
     removed_by_others: set[str] = field(default_factory=set)
     """vm_ids of machines that an operator, or a fault, removed."""
     host_clocks: Fault | None = None

@@ -9,6 +9,7 @@ from sandbox.memory_store import Shard
 from sandbox.witness import Act, Told
 from scaler.model import (
     BridgeMemory,
+    BridgeStats,
     CreateIntent,
     Instance,
     Night,
@@ -90,7 +91,7 @@ class View:
             and instance.power is Power.RUNNING
             and poll.health_ok is True
             and poll.supported
-            and (before is None or not same or stats.timestamp > before)
+            and (before is None or not same or stats.timestamp > before or _fell(row, stats))
             and stats.conferences is not None
             and stats.local_endpoints is not None
             and stats.healthy is not False
@@ -156,7 +157,8 @@ class View:
 
     def _is_idle_or_going(self, vm_id: str) -> bool:
         poll, row = self.poll(vm_id), self.rows.get(vm_id)
-        going = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
+        back = poll is not None and poll.stats is not None and not poll.stats.graceful_shutdown
+        going = row is not None and row.phase in (Phase.FENCED, Phase.DELETING) and not back
         idle = poll is not None and vm_id in self.healthy() and is_empty(poll)
         return going or (idle and self._is_news(vm_id))
 
@@ -232,6 +234,7 @@ class View:
             and row.purpose is Purpose.RECYCLE
             and row.phase in ways
             and not self.is_condemned(vm_id)
+            and not self.is_bad(vm_id)  # one that died waits for a person, and the others not for it
             and not self._drain_was_lost(vm_id)
         }
 
@@ -320,6 +323,17 @@ def _is_another(row: BridgeMemory | None, poll: Poll) -> bool:
     known = row.process_started_at if row is not None else None
     told = poll.process_started_at
     return known is not None and told is not None and abs(told - known) > timedelta(seconds=1)
+
+
+def _fell(row: BridgeMemory | None, stats: BridgeStats) -> bool:
+    """A total is lower than it was: another process, whose clock is not to be compared with the old one's."""
+    if row is None:
+        return False
+    known = (row.totals.conferences_created, row.totals.participants, row.totals.bytes_sent)
+    told = (stats.total_conferences_created, stats.total_participants, stats.total_bytes_sent)
+    return any(
+        was is not None and now is not None and now < was for was, now in zip(known, told, strict=True)
+    )
 
 
 def _broken(instance: Instance) -> bool:
