@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from scaler import demand
 from scaler.decision import Action, Alert, Cause, Delete, Drain, Fence, Reason, Refusal, Repurpose
+from scaler.health import shows_traffic
 from scaler.model import Bridge, BridgeMemory, Phase, Power, Purpose, Reach, ShardMemory
 from scaler.passive import is_proved_empty
 from scaler.selection import (
@@ -300,7 +301,8 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     if memory.asked_by is None:
         return _cannot_reach(bridge, refuse(Reason.NOT_OURS, "we did not ask for it", bridge))
     if action is None:
-        why = refuse(Reason.CANNOT_REACH, "a process may be serving on it: " + (memory.failure or ""), bridge)
+        unproved = "Azure Monitor sees traffic leave it" if shows_traffic(bridge.platform) else memory.failure
+        why = refuse(Reason.CANNOT_REACH, f"a process may be serving on it: {unproved or ''}", bridge)
         return _cannot_reach(bridge, why)
     if not _has_witness(fleet, bridge):
         return _no(refuse(Reason.NO_WITNESS, "no other bridge answers: it may be us", bridge))
@@ -316,7 +318,9 @@ def _removal(bridge: Bridge) -> Action | None:
     instance = bridge.instance
     if instance is not None and (instance.is_broken or instance.power is Power.STOPPED):
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and ARM says that it does not run")
-    if memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED:
+    # Its REST may be bound elsewhere, or the listed address be another machine's: traffic outweighs a refusal.
+    refused = memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED
+    if refused and not shows_traffic(bridge.platform):
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and its port is refused")
     if not bridge.healthy and bridge.observed_drain is True and is_proved_empty(memory):
         return Fence(bridge.vm_id, "never joined; drained and empty", never_ready=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from scaler.decision import Cause, Delete, Drain, Fence, Reason
-from scaler.model import Bridge, Phase, Power, Purpose, Reach
+from scaler.model import Bridge, Phase, PlatformLoad, Power, Purpose, Reach
 from tests.scaler.builders import (
     HOUR,
     MINUTE,
@@ -381,6 +382,19 @@ def test_a_machine_whose_creation_failed_is_not_removed_before_its_deadline() ->
     for asked, done in ((9 * MINUTE, []), (10 * MINUTE, ["delete x"])):
         machine = never_joined(Reach.NOT_ASKED, arm=broken, remembered={"asked_at": NOW - asked})
         assert verbs(decided(bridge("b"), machine)) == done
+
+
+def test_one_that_never_joined_stays_while_the_platform_sees_traffic_leave_it() -> None:
+    """Its port is refused to us, yet calls may run on it: REST may be bound elsewhere, or its address be another's."""
+    flowing = PlatformLoad(NOW - MINUTE, 10.0, 12.0, 0.1)
+    kept = decided(bridge("b"), never_joined(remembered=GONE, platform=flowing))
+    assert verbs(kept) == []
+    assert Reason.CANNOT_REACH in reasons(kept, "x")
+    assert "cannot_reach" in alert_kinds(kept)
+    quiet = never_joined(remembered=GONE, platform=replace(flowing, out_mbps=0.1))
+    assert verbs(decided(bridge("b"), quiet)) == ["delete x"]
+    stopped = never_joined(Reach.NOT_ASKED, arm={"power": Power.STOPPED}, platform=flowing)
+    assert verbs(decided(bridge("b"), stopped)) == ["delete x"]
 
 
 def test_two_that_never_joined_go_one_after_the_other() -> None:
