@@ -119,7 +119,8 @@ class ColibriClient:
         """
         Read one fresh report with everything; see `Bridges.read`.
 
-        `Poll.drain` is what `GET /colibri/drain` says, and None where the stats contradict it.
+        `Poll.drain` is what `GET /colibri/drain` says, None where the stats contradict it, and what the stats
+        say where jvb.conf has no such endpoint.
         """
         return await self._ask(target, self._call_timeout_seconds, fully=True)
 
@@ -146,7 +147,7 @@ class ColibriClient:
         if found.answered and (fully or target.ask_process):
             await ask(METRICS, until, found.take_process)
         if found.answered and (fully or found.lacks_drain):
-            # From here on the endpoint is the source; without its answer the drain is unknown.
+            # From here on the endpoint is the source; where it fails, the drain is unknown.
             found.drain = None
             await ask(DRAIN, until, found.take_drain)
         return found.as_poll(self._clock.now())

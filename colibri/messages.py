@@ -132,11 +132,16 @@ class Findings:
             self.process_started_at = parse_process_start(answer.body) if answer.ok else None
 
     def take_drain(self, answer: Answer) -> None:
-        """Believe the endpoint, unless the stats contradict it: then nothing is known."""
+        """
+        Believe the endpoint, unless the stats contradict it: then nothing is known.
+
+        Where jvb.conf has no such endpoint (404), the stats are the only source, and enough.
+        """
         told = self.stats.drain if self.stats is not None else None
         if not answer.ok:
-            self.drain_missing = answer.status == HTTPStatus.NOT_FOUND and told is None
             self.problems.append(answer.fault(DRAIN))
+            if answer.status == HTTPStatus.NOT_FOUND:
+                self.drain, self.drain_missing = told, told is None
             return
         try:
             drain = parse_drain(answer.body)

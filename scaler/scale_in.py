@@ -328,7 +328,9 @@ def _removal(bridge: Bridge) -> Action | None:
 
 
 def _has_witness(fleet: Fleet, bridge: Bridge) -> bool:
-    others = [b for b in fleet.bridges if b.vm_id != bridge.vm_id and b.memory.ever_ready]
+    """One that answers shows that we can hear. What ARM says is switched off could answer nobody."""
+    ready = [b for b in fleet.bridges if b.vm_id != bridge.vm_id and b.memory.ever_ready]
+    others = [b for b in ready if b.instance is None or b.instance.power is not Power.STOPPED]
     return not others or any(b.poll.reach is Reach.ANSWERED for b in others)
 
 

@@ -312,7 +312,8 @@ class View:
 
     def has_witness(self, vm_id: str) -> bool:
         """Another bridge answered in this tick, or there is no other."""
-        known = {each for each, row in self.rows.items() if row.ever_ready and each in self.listed}
+        running = {each for each, instance in self.listed.items() if instance.power is not Power.STOPPED}
+        known = {each for each, row in self.rows.items() if row.ever_ready and each in running}
         others = (known | self.accepting()) - {vm_id}
         answers = (self.poll(each) for each in others)
         return not others or any(poll is not None and poll.reach is Reach.ANSWERED for poll in answers)

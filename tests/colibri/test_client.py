@@ -407,7 +407,7 @@ async def test_read_tells_everything(http: aiohttp.ClientSession, fleet: Fleet) 
     ("drain", "problem"),
     [
         (answer(b'{"drain":true}'), "drain: the stats say False, /colibri/drain says True"),
-        (answer(b"", 404), "drain 404: videobridge.rest.drain.enabled is false"),
+        (answer(b"", 500), "drain 500"),
         (answer(b"nothing"), "drain: body: not JSON"),
         (silence, "drain: no answer in time"),
     ],
@@ -421,6 +421,18 @@ async def test_read_doubts_the_drain(
     assert (poll.drain, poll.supported) == (None, True)
     assert (poll.problem or "").startswith(problem)
     assert poll.stats is not None
+
+
+@pytest.mark.parametrize("generation", [g for g in GENERATIONS if g not in ("v2.1 of 2019", "2020-12")])
+async def test_read_takes_the_drain_of_the_stats_where_no_endpoint_tells(
+    http: aiohttp.ClientSession, fleet: Fleet, generation: str
+) -> None:
+    """A read says what a poll said: else a fence that a poll asks for would fail in every tick."""
+    bridge = await fleet.bridge(colibri_stats=answer(report_of(generation)), colibri_drain=answer(b"", 404))
+    polled, read = await poll_one(http, fleet, bridge.target()), await client_of(http, fleet).read(bridge.target())
+    told = polled.stats.drain if polled.stats is not None else None
+    assert (polled.drain, read.drain) == (told, told)
+    assert (read.problem or "").startswith("drain 404: videobridge.rest.drain.enabled is false")
 
 
 async def test_read_without_stats(http: aiohttp.ClientSession, fleet: Fleet) -> None:

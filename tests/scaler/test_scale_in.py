@@ -269,6 +269,8 @@ def test_the_last_other_bridge_must_accept_at_the_delete() -> None:
     never = unheard("a", reach=Reach.REFUSED, remembered={**EXITED, "ever_ready": False})
     assert "delete a" in verbs(decided(never, bridge("b", unhealthy_because="not in its MUC")))
     assert Reason.NO_WITNESS in reasons(decided(never, unheard("b")), "a")
+    off = unheard("b", reach=Reach.NOT_ASKED, arm={"power": Power.STOPPED})
+    assert "delete a" in verbs(decided(never, off))
 
 
 def test_one_machine_is_deleted_at_a_time() -> None:
