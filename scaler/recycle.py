@@ -321,7 +321,9 @@ def _in_turn(fleet: Fleet, night: Night) -> tuple[Bridge, ...]:
     due = {b.vm_id for b in to_replace(fleet, night)[0] if b.phase is Phase.READY}
     waiting = [b for b in fleet.live if b.phase is Phase.READY or b.memory.purpose in _IN_THE_WAY]
     if fleet.policy.oldest_among == "idle":
-        return tuple(sorted((b for b in waiting if b.vm_id in due), key=lambda b: not b.idle))
+        outdated = sorted((b for b in waiting if b.vm_id in due), key=lambda b: not b.idle)
+        older = takewhile(lambda b: b is not outdated[0], waiting) if outdated else ()
+        return (*(b for b in older if b.idle and b.vm_id not in due), *outdated)
     last = max((place for place, b in enumerate(waiting) if b.vm_id in due), default=-1)
     return tuple(waiting[: last + 1])
 

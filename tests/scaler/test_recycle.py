@@ -266,6 +266,15 @@ def test_an_older_one_that_is_up_to_date_goes_where_the_rule_makes_others_wait()
     assert verbs(idle) == ["drain c"]
 
 
+def test_an_idle_bridge_that_is_up_to_date_goes_before_a_younger_outdated_one() -> None:
+    """With `idle` the oldest idle one is torn down first: the outdated one would wait drained behind it."""
+    loose = replace(AT_NOON, oldest_among="idle")
+    them = (old("b", 4 * HOUR), new("c"), new("d"))
+    up_to_date = {"arm": {"image": NEW}}
+    assert verbs(at_night(old("a", 6 * HOUR, **up_to_date), *them, policy_=loose)) == ["drain a"]
+    assert verbs(at_night(old("a", 6 * HOUR, **up_to_date, **busy()), *them, policy_=loose)) == ["drain b"]
+
+
 def test_a_drain_that_would_be_taken_back_at_once_is_not_begun() -> None:
     """The rest must carry the load at the pressure that adds bridges, and nothing was taken back just now."""
     them = (old("a", pressure=0.9, **busy()), old("b", 4 * HOUR, pressure=0.8), new("c", pressure=0.0))
