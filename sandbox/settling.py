@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sandbox.bridge_config import BridgeFaults
@@ -42,7 +42,8 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     yield from (f"row of {rows[vm_id].name} without a machine" for vm_id in rows.keys() - listed.keys())
     yield from (f"{listed[vm_id].name} without a row" for vm_id in listed.keys() - rows.keys())
     yield from (f"intent {i.value.intent_id} is open" for i in table.intents.values() if i.value.is_open)
-    if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(scale_set):
+    in_service = [vm for vm_id, vm in listed.items() if vm_id in rows and rows[vm_id].ever_ready]
+    if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(in_service):
         return  # too many died for the engine to tell a dead fleet from its own deafness: a person must
     condemned = {vm_id for vm_id, vm in listed.items() if vm.image.lower() in stored.value.blocked_images}
     commanded = {vm_id for vm_id in listed.keys() & rows.keys() if rows[vm_id].purpose is Purpose.OPERATOR}
@@ -51,17 +52,20 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     serving = sum(is_open(vm) for vm in listed.values())
     blocked = bool(commanded) or any(_stands_in_the_way(listed[vm_id], alerts) for vm_id in left)
     for vm_id in sorted(listed.keys() & rows.keys() - left):
-        if not (blocked and rows[vm_id].purpose in OURS_TO_UNDRAIN):  # it waits for the one in the way
+        one_in_the_way = blocked and rows[vm_id].purpose in OURS_TO_UNDRAIN
+        # The last machine stays until another accepts, and here none may be added.
+        is_last = rows[vm_id].phase is Phase.FENCED and not accepting and _is_held_up(alerts)
+        if not (one_in_the_way or is_last):
             yield from _of_one(listed[vm_id], rows[vm_id])
     yield from _of_all(accepting, serving, alerts, policy, blocked=blocked)
     if scale_set.capacity != len(listed) and not any(a.startswith("capacity_disagrees") for a in alerts):
         yield f"capacity {scale_set.capacity}, {len(listed)} machines, and no alert"
 
 
-def _is_truly_silent(scale_set: SimScaleSet) -> bool:
+def _is_truly_silent(in_service: Sequence[SimVm]) -> bool:
     """Over a third are dead, or can never join: the engine cannot tell that from its own deafness."""
-    silent = sum(vm.bridge is None or not vm.bridge.muc_joined for vm in scale_set.vms.values())
-    return silent >= BLIND_FROM and silent * 3 > len(scale_set.vms)
+    silent = sum(vm.bridge is None or not vm.bridge.muc_joined for vm in in_service)
+    return silent >= BLIND_FROM and silent * 3 > len(in_service)
 
 
 def _of_all(
@@ -72,12 +76,15 @@ def _of_all(
 
     `serving`: also those that are left to a person and take calls all the same, as a JVB that is too old.
     """
-    held_up = any(key.partition(":")[0] in HELD_UP for key in alerts)
     wanted = max(1, policy.min_bridges)
-    if serving < wanted and not held_up:
+    if serving < wanted and not _is_held_up(alerts):
         yield f"{serving} serve, {wanted} wanted"
     if accepting > wanted and not blocked:
         yield f"{accepting} accept, {wanted} wanted"
+
+
+def _is_held_up(alerts: Mapping[str, datetime]) -> bool:
+    return any(key.partition(":")[0] in HELD_UP for key in alerts)
 
 
 def _is_left(vm: SimVm, alerts: Mapping[str, datetime]) -> bool:

@@ -318,7 +318,7 @@ def _removal(bridge: Bridge) -> Action | None:
     instance = bridge.instance
     if instance is not None and (instance.is_broken or instance.power is Power.STOPPED):
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and ARM says that it does not run")
-    # Its REST may be bound elsewhere, or the listed address be another machine's: traffic outweighs a refusal.
+    # REST may be bound elsewhere, or the address be another machine's: traffic outweighs a refusal.
     refused = memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED
     if refused and not shows_traffic(bridge.platform):
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and its port is refused")

@@ -33,7 +33,7 @@ class _Seen:
     stats_at: datetime | None = None
     """Newest timestamp of its statistics before this tick."""
     drained_at: datetime | None = None
-    """True time of the first drain of ours since it last said that it is not drained."""
+    """When it was first drained by us, or first said so, since it last said that it is not drained."""
     empty_since: datetime | None = None
     created: int | None = None
     let_go: bool = False
@@ -156,8 +156,8 @@ class KnowledgeChecker:
         seen.stats_at = poll.stats.timestamp
         if not poll.stats.graceful_shutdown and not poll.stats.shutting_down:
             seen.let_go = False
-        if poll.drain is False:
-            seen.drained_at = None
+        if poll.drain is not None:
+            seen.drained_at = (seen.drained_at or poll.at) if poll.drain else None
         if poll.drain is not True or not is_empty(poll):
             seen.empty_since = None
         elif seen.empty_since is None or seen.created != poll.stats.total_conferences_created:

@@ -23,7 +23,7 @@ from scaler.model import (
 from scaler.policy import ScalingPolicy
 
 BLIND_FROM = 2
-JUST_NOW = timedelta(seconds=30)
+JUST_NOW = timedelta(seconds=10)
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _OURS = (Purpose.TEAR_DOWN, Purpose.SURPLUS, Purpose.RECYCLE)
 
@@ -129,7 +129,11 @@ class View:
     def _is_our_drain(self, vm_id: str) -> bool:
         row, poll = self.rows.get(vm_id), self.poll(vm_id)
         ours = row is not None and self.was_our_drain(vm_id) and row.purpose in _OURS
-        return ours and (poll is None or (poll.drain is not False and not _is_another(row, poll)))
+        return (
+            ours
+            and not self._is_unsupported(vm_id)
+            and (poll is None or (poll.drain is not False and not _is_another(row, poll)))
+        )
 
     def staying(self) -> set[str]:
         """Machines that nobody deletes."""
@@ -143,9 +147,10 @@ class View:
         return drained or (row is not None and row.phase in (Phase.DRAINING, Phase.FENCED, Phase.DELETING))
 
     def is_bad(self, vm_id: str) -> bool:
-        """Bad in as many of the last five polls as make a bridge unhealthy."""
+        """Bad in as many of the last polls as make it unhealthy; statistics of doubtful age may be bad."""
         row = self.rows.get(vm_id)
-        polls = ((row.polls if row is not None else "") + ("1" if self._is_healthy(vm_id) else "0"))[-5:]
+        good = self._is_healthy(vm_id) and self._is_news(vm_id)
+        polls = ((row.polls if row is not None else "") + ("1" if good else "0"))[-5:]
         return polls.count("0") >= self._policy.unhealthy_polls
 
     def older_in_the_way(self, vm_id: str) -> list[str]:
@@ -177,11 +182,16 @@ class View:
 
     def _is_live(self, vm_id: str) -> bool:
         row = self.rows.get(vm_id)
-        if row is None or not row.ever_ready or row.unsupported:
+        if row is None or not row.ever_ready or self._is_unsupported(vm_id):
             return False
         if row.phase in (Phase.BOOTING, Phase.FAILED):
             return False
         return row.phase in (Phase.FENCED, Phase.DELETING) or not self.is_bad(vm_id)
+
+    def _is_unsupported(self, vm_id: str) -> bool:
+        """Too old a JVB to be drained, by its row or by what it answered in this tick."""
+        row, poll = self.rows.get(vm_id), self.poll(vm_id)
+        return (row is not None and row.unsupported) or (poll is not None and not poll.supported)
 
     def state(self) -> ShardMemory | None:
         """What was remembered of the shard when the tick began."""
@@ -296,13 +306,15 @@ class View:
         joined = self.accepting()  # one that joined a moment ago counts, whatever its row says yet
         asked = [
             vm_id
-            for vm_id, row in self.rows.items()
-            if vm_id in self.listed
-            and not row.unsupported
-            and ((row.ever_ready and row.phase in (Phase.READY, Phase.DRAINING)) or vm_id in joined)
+            for vm_id in self.listed
+            if not self._is_unsupported(vm_id) and (vm_id in joined or self._was_in_service(vm_id))
         ]
         silent = sum(self._is_silent(vm_id) for vm_id in asked)
         return silent >= BLIND_FROM and silent * 3 > len(asked)
+
+    def _was_in_service(self, vm_id: str) -> bool:
+        row = self.rows.get(vm_id)
+        return row is not None and row.ever_ready and row.phase in (Phase.READY, Phase.DRAINING)
 
     def _is_silent(self, vm_id: str) -> bool:
         poll = self.poll(vm_id)

@@ -429,7 +429,10 @@ async def test_read_takes_the_drain_of_the_stats_where_no_endpoint_tells(
 ) -> None:
     """A read says what a poll said: else a fence that a poll asks for would fail in every tick."""
     bridge = await fleet.bridge(colibri_stats=answer(report_of(generation)), colibri_drain=answer(b"", 404))
-    polled, read = await poll_one(http, fleet, bridge.target()), await client_of(http, fleet).read(bridge.target())
+    polled, read = (
+        await poll_one(http, fleet, bridge.target()),
+        await client_of(http, fleet).read(bridge.target()),
+    )
     told = polled.stats.drain if polled.stats is not None else None
     assert (polled.drain, read.drain) == (told, told)
     assert (read.problem or "").startswith("drain 404: videobridge.rest.drain.enabled is false")

@@ -387,7 +387,7 @@ def test_a_machine_whose_creation_failed_is_not_removed_before_its_deadline() ->
 
 
 def test_one_that_never_joined_stays_while_the_platform_sees_traffic_leave_it() -> None:
-    """Its port is refused to us, yet calls may run on it: REST may be bound elsewhere, or its address be another's."""
+    """Calls may run behind a refused port: REST may be bound elsewhere, or its address be another's."""
     flowing = PlatformLoad(NOW - MINUTE, 10.0, 12.0, 0.1)
     kept = decided(bridge("b"), never_joined(remembered=GONE, platform=flowing))
     assert verbs(kept) == []
