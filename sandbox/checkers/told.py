@@ -162,10 +162,17 @@ class View:
 
     def _is_idle_or_going(self, vm_id: str) -> bool:
         poll, row = self.poll(vm_id), self.rows.get(vm_id)
-        back = poll is not None and poll.stats is not None and not poll.stats.graceful_shutdown
-        going = row is not None and row.phase in (Phase.FENCED, Phase.DELETING) and not back
+        fenced = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
+        going = fenced and not self._came_back(vm_id)
         idle = poll is not None and vm_id in self.healthy() and is_empty(poll)
         return going or (idle and self._is_news(vm_id))
+
+    def _came_back(self, vm_id: str) -> bool:
+        """It was fenced, and what answers at its address does not end."""
+        row, poll = self.rows.get(vm_id), self.poll(vm_id)
+        fenced = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
+        stats = poll.stats if poll is not None else None
+        return fenced and stats is not None and not stats.graceful_shutdown and not stats.shutting_down
 
     def older_live(self, vm_id: str) -> list[str]:
         """Bridges that count for 'oldest' and are older than this one."""
@@ -246,6 +253,7 @@ class View:
             and not self.is_condemned(vm_id)
             and not self.is_bad(vm_id)  # one that died waits for a person, and the others not for it
             and not self._drain_was_lost(vm_id)
+            and not self._came_back(vm_id)
         }
 
     def _drain_was_lost(self, vm_id: str) -> bool:
@@ -314,7 +322,9 @@ class View:
 
     def _was_in_service(self, vm_id: str) -> bool:
         row = self.rows.get(vm_id)
-        return row is not None and row.ever_ready and row.phase in (Phase.READY, Phase.DRAINING)
+        if row is None or not row.ever_ready:
+            return False
+        return row.phase in (Phase.READY, Phase.DRAINING) or self._came_back(vm_id)
 
     def _is_silent(self, vm_id: str) -> bool:
         poll = self.poll(vm_id)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from scaler.decision import Cause, Delete, Drain, Fence, Reason
-from scaler.model import Bridge, Phase, PlatformLoad, Power, Purpose, Reach
+from scaler.model import Bridge, CommandState, Phase, PlatformLoad, Power, Purpose, Reach
+from scaler.scale_in import drains, pace_objections
 from tests.scaler.builders import (
     HOUR,
     MINUTE,
@@ -18,8 +19,10 @@ from tests.scaler.builders import (
     alert_kinds,
     bridge,
     busy,
+    command,
     decided,
     draining,
+    fleet,
     found_empty,
     hot,
     intent,
@@ -511,3 +514,98 @@ def test_what_a_busy_shard_waits_for_behind_somebody_elses_drain_is_said() -> No
     assert Reason.FOREIGN_DRAIN in reasons(decided(foreign, bridge("b")), "a")
     ours = drained("a", remembered=draining())
     assert Reason.ALREADY_LEAVING in reasons(decided(ours, bridge("b"), bridge("c")), "a")
+
+
+@pytest.mark.parametrize(
+    ("leaving", "done"),
+    [
+        (unheard("a", arm={"provisioning": "Failed", "power": Power.UNKNOWN}, remembered=FENCED), []),
+        (unheard("a", reach=Reach.REFUSED, remembered={**FENCED, "ever_ready": False}), []),
+        (unheard("a", reach=Reach.NOT_ASKED, arm={"power": Power.STOPPED}, remembered=EXITED), ["delete a"]),
+        (
+            unheard(
+                "a",
+                reach=Reach.REFUSED,
+                arm={"provisioning": "Deleting"},
+                remembered={**EXITED, "phase": Phase.DELETING, "phase_since": NOW - HOUR},
+            ),
+            [],
+        ),
+    ],
+    ids=["ARM lost it, it served", "never ready, not seen to exit", "switched off", "being deleted"],
+)
+def test_only_a_machine_that_never_served_and_that_arm_could_not_make_needs_no_exit(
+    leaving: Bridge, done: list[str]
+) -> None:
+    """All others were seen to exit, and are so still; what ARM is deleting is not asked for again."""
+    assert verbs(decided(leaving, bridge("b"))) == done
+
+
+def test_every_delete_says_which_rule_asked_for_it() -> None:
+    """The night's, a tear-down without a fence, one that never joined, a dead one."""
+
+    def cause(*bridges: Bridge, **rules: Any) -> Cause:
+        (only,) = decided(*bridges, policy_=policy(**rules)).actions
+        assert isinstance(only, Delete)
+        return only.cause
+
+    exited = unheard("a", reach=Reach.REFUSED, remembered={**EXITED, "purpose": Purpose.RECYCLE})
+    assert cause(exited, bridge("b")) is Cause.RECYCLE
+    open_ = drained(remembered=draining(**found_empty(), failure="404"))
+    assert cause(open_, bridge("b"), require_fence=False) is Cause.TEAR_DOWN
+    assert cause(bridge("b"), never_joined(remembered=GONE)) is Cause.NEVER_READY
+    off = never_joined(Reach.NOT_ASKED, arm={"power": Power.STOPPED})
+    assert cause(bridge("b"), off) is Cause.NEVER_READY
+    corpse, alive = unheard("a", 9 * HOUR, remembered=DEAD), [bridge(name, 50 * MINUTE) for name in "bc"]
+    assert cause(corpse, *alive, replace_dead_after_minutes=30) is Cause.DEAD
+
+
+def test_a_fence_of_one_that_never_joined_says_so() -> None:
+    """Its terms are others: it was never one of those that accept."""
+    empty = never_joined(poll_=poll(drain=True, mucs_joined=0), remembered=found_empty(), fresh=True)
+    (fence,) = decided(bridge("b"), empty).actions
+    assert isinstance(fence, Fence)
+    assert fence.never_ready
+
+
+def test_the_next_to_be_emptied_has_objections_of_its_own() -> None:
+    """Behind one that leaves, a protected one is not drained, whatever the surplus."""
+    since: dict[str, Any] = {"surplus_since": NOW - HOUR}
+    leaving, rest = drained("a", **busy()), [bridge(name, HOUR) for name in "cdef"]
+    protect = command("protect", "b", state=CommandState.IN_FORCE, expires_at=NOW + HOUR)
+    kept = decided(leaving, bridge("b", **busy()), *rest, commands=(protect,), **since)
+    assert not any(isinstance(action, Drain) for action in kept.actions)
+    assert Reason.PROTECTED in reasons(kept, "b")
+
+
+def test_a_protected_machine_is_named_where_it_would_have_been_removed() -> None:
+    """The operator reads who keeps it."""
+    protect = command("protect", "x", state=CommandState.IN_FORCE, expires_at=NOW + HOUR)
+    kept = decided(bridge("b"), never_joined(remembered=GONE), commands=(protect,))
+    assert verbs(kept) == []
+    assert Reason.PROTECTED in reasons(kept, "x")
+    corpse = unheard("x", 9 * HOUR, remembered=DEAD)
+    alive = [bridge(name, 50 * MINUTE) for name in "bc"]
+    dead = decided(corpse, *alive, commands=(protect,), policy_=policy(replace_dead_after_minutes=30))
+    assert Reason.PROTECTED in reasons(dead, "x")
+
+
+def test_another_that_never_joined_is_no_witness() -> None:
+    """Only one that was ready shows by its answer that we can hear."""
+    other = never_joined(name="y", poll_=poll(mucs_joined=0), fresh=True)
+    unseen = decided(unheard("b"), never_joined(remembered=GONE), other)
+    assert "delete x" not in verbs(unseen)
+    assert Reason.NO_WITNESS in reasons(unseen, "x")
+
+
+def test_the_pace_ends_to_the_second_and_is_looser_at_night() -> None:
+    """Ten minutes are enough; at night the rest may carry what adds bridges by day."""
+    of_old = {"last_undrain_at": NOW - 10 * MINUTE, "known_since": NOW - 10 * MINUTE}
+    assert verbs(decided(bridge("a", 3 * HOUR), bridge("b"), **of_old)) == ["drain a"]
+    them = fleet(bridge("a", 3 * HOUR), bridge("b", pressure=0.7))
+    state = them.snapshot.memory
+    by_day = pace_objections(them, state, 1, grew=False)
+    assert [refusal.reason for refusal in by_day] == [Reason.NO_HEADROOM]
+    assert pace_objections(them, state, 1, grew=False, at_night=True) == ()
+    added = drains(fleet(bridge("a", 3 * HOUR, **busy()), bridge("b")), state, grew=True)
+    assert Reason.SCALED_OUT in {refusal.reason for refusal in added.refusals}

@@ -14,7 +14,9 @@ from scaler.selection import (
     SAFETY_TERMS,
     Fleet,
     at_minimum,
+    drain_refused,
     is_accepting,
+    is_condemned,
     is_live,
     is_sick,
     last_accepting,
@@ -289,3 +291,36 @@ def test_drains_go_strictly_oldest_first(purpose: Purpose, reason: Reason | None
 def test_with_all_draining_there_is_nobody_to_drain() -> None:
     """And nobody in the way."""
     assert next_to_drain(fleet(bridge("a", remembered=draining()))) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("arm", "known", "going"),
+    [
+        ({"provisioning": "Deleting"}, {}, True),
+        ({}, {"operation": "op1"}, True),
+        ({}, {"delete_asked_at": NOW - MINUTE}, True),
+        ({}, {"delete_asked_at": NOW - HOUR}, False),
+        ({}, {}, False),
+    ],
+)
+def test_a_delete_that_failed_leaves_its_machine_in_the_capacity(
+    arm: dict[str, Any], known: dict[str, Any], *, going: bool
+) -> None:
+    """Going is what ARM deletes, or was asked to delete a moment ago."""
+    leaving = unheard("a", arm=arm, remembered={"phase": Phase.DELETING, **known})
+    assert bool(fleet(leaving, bridge("b")).going) is going
+
+
+def test_a_bridge_that_refused_its_drain_is_not_asked_again() -> None:
+    """Only another process changes that."""
+    refused = bridge("a", 3 * HOUR, remembered={"failure": "drain 404"})
+    refusal = drain_refused(pair(refused), refused)
+    assert refusal is not None
+    assert (refusal.reason, refusal.detail) == (Reason.DRAIN_REFUSED, "drain 404")
+    assert drain_refused(pair(), bridge("a")) is None
+
+
+def test_condemned_is_what_a_blocked_image_made() -> None:
+    """And nothing else."""
+    blocked = pair(a=bridge("a", 3 * HOUR, arm={"image": "2.0.0"}), blocked_images={"2.0.0": NOW})
+    assert [is_condemned(each, blocked.snapshot) for each in blocked.bridges] == [True, False]
