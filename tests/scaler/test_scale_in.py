@@ -600,7 +600,7 @@ def test_another_that_never_joined_is_no_witness() -> None:
 
 def test_the_pace_ends_to_the_second_and_is_looser_at_night() -> None:
     """Ten minutes are enough; at night the rest may carry what adds bridges by day."""
-    of_old = {"last_undrain_at": NOW - 10 * MINUTE, "known_since": NOW - 10 * MINUTE}
+    of_old: dict[str, Any] = {"last_undrain_at": NOW - 10 * MINUTE, "known_since": NOW - 10 * MINUTE}
     assert verbs(decided(bridge("a", 3 * HOUR), bridge("b"), **of_old)) == ["drain a"]
     them = fleet(bridge("a", 3 * HOUR), bridge("b", pressure=0.7))
     state = them.snapshot.memory
