@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from scaler.decide import decide, hold, left_drained
-from scaler.decision import EventKind, Reason
-from scaler.model import Phase, Purpose, Reach
+from scaler.decision import EventKind, Reason, Totals
+from scaler.model import CommandState, Phase, Purpose, Reach
 from tests.scaler.builders import (
     HOUR,
     MINUTE,
@@ -17,6 +17,7 @@ from tests.scaler.builders import (
     alert_kinds,
     bridge,
     busy,
+    command,
     decided,
     draining,
     found_empty,
@@ -168,9 +169,18 @@ def test_holding_still_keeps_everything_and_closes_no_alert() -> None:
     assert [(e.kind, e.subject) for e in held.events] == [(EventKind.REFUSED, "s"), (EventKind.ALERT, "s")]
     assert held.memory.alerts == {"sick:a": NOW - HOUR, "arm_unknown:s": NOW}
     assert (held.memory.last_tick_at, held.memory.epoch) == (NOW, 3)
+    assert (held.shard, held.at, held.epoch, held.totals) == ("s", NOW, 3, Totals())
+    assert alert_kinds(held) == ["arm_unknown"]
     again = hold("s", NOW + MINUTE, 4, held.memory, Reason.ARM_UNKNOWN, "503")
     assert again.events == ()
     assert again.refusals[0].since == NOW
+
+
+def test_a_paused_shard_says_what_came_of_its_commands() -> None:
+    """They work while it is paused, so their rows go on."""
+    done = command("undrain", "b", expires_at=NOW + HOUR)
+    decision = decided(bridge("a", 3 * HOUR), bridge("b"), paused=True, commands=(done,))
+    assert [(each.command_id, each.state) for each in decision.commands] == [("undrain-1", CommandState.DONE)]
 
 
 def test_what_a_live_run_left_drained_is_ours_alone() -> None:
