@@ -246,7 +246,6 @@ async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
         memory,
         Move.FENCE,
         now,
-        fenced_at=now,
         epoch=hands.lease.epoch,
         process_started_at=report.process_started_at or memory.process_started_at,
     )
@@ -261,6 +260,7 @@ async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
         raise CallFailed(error) from error
     except TryNextTick as error:
         raise CallFailed(error) from error
+    ledger.remember(changed(fenced, fenced_at=hands.clock.now()))
 
 
 async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:

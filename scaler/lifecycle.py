@@ -97,12 +97,12 @@ NO_EMPTY_PROOF: dict[str, Any] = {
     "empty_seen_at": None,
     "created_at_empty": None,
 }
-_NO_EXIT_PROOF: dict[str, Any] = {
-    "fenced_at": None,
+NO_EXIT_PROOF: dict[str, Any] = {
     "refused_since": None,
     "refused_seen_at": None,
     "exited_at": None,
 }
+_NO_FENCE: dict[str, Any] = {"fenced_at": None, **NO_EXIT_PROOF}
 _NO_DRAIN: dict[str, Any] = {
     "wanted_drain": False,
     "purpose": None,
@@ -112,10 +112,10 @@ _NO_DRAIN: dict[str, Any] = {
 }
 
 _FORGET: dict[Phase, dict[str, Any]] = {
-    Phase.READY: {**_NO_DRAIN, **NO_EMPTY_PROOF, **_NO_EXIT_PROOF, "failure": None},
-    Phase.DRAINING: {**NO_EMPTY_PROOF, **_NO_EXIT_PROOF},
-    Phase.FENCED: _NO_EXIT_PROOF,
-    Phase.FAILED: {**NO_EMPTY_PROOF, **_NO_EXIT_PROOF},
+    Phase.READY: {**_NO_DRAIN, **NO_EMPTY_PROOF, **_NO_FENCE, "failure": None},
+    Phase.DRAINING: {**NO_EMPTY_PROOF, **_NO_FENCE},
+    Phase.FENCED: _NO_FENCE,
+    Phase.FAILED: {**NO_EMPTY_PROOF, **_NO_FENCE},
 }
 
 

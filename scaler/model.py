@@ -317,6 +317,7 @@ class BridgeMemory:
     created_at_empty: int | None = None
 
     fenced_at: datetime | None = None
+    """When it took the graceful shutdown, or first said so; None: asked for, with no answer yet."""
     refused_since: datetime | None = None
     refused_seen_at: datetime | None = None
     """First and latest refused connection with nothing answering between."""

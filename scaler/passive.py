@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scaler.decision import EventKind
-from scaler.lifecycle import NO_EMPTY_PROOF, Move, moved
+from scaler.lifecycle import NO_EMPTY_PROOF, NO_EXIT_PROOF, Move, moved
 from scaler.model import BridgeMemory, BridgeStats, Instance, Phase, Poll, Power, Purpose, Reach, changed
 from scaler.noticed import Log
 from scaler.policy import ScalingPolicy
 
 EXIT_PROOF = timedelta(seconds=30)
 """A refused connection counts as an exit when it was refused twice, this far apart."""
+UNTOLD_EXIT_PROOF = timedelta(minutes=5)
+"""The same where no word of the fence came back: a process that crashed is soon started again."""
 EMPTY_PROOF = timedelta(seconds=10)
 """Two empty polls must lie this far apart."""
 
@@ -106,6 +108,8 @@ def _fenced(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> Brid
     if seen.restarted or back:
         log.say(EventKind.RESTARTED, memory, "answers after the fence as if nothing were: every term anew")
         return moved(memory, Move.NEW_PROCESS, now, restart_seen_at=now, starts_drained=True)
+    if stats is not None:
+        memory = changed(memory, fenced_at=memory.fenced_at or now)
     memory = _exit_proof(seen, memory, now)
     if memory.exited_at is not None and seen.memory.exited_at is None:
         log.say(EventKind.EXITED, memory, "its process is gone: refused twice, nothing answering between")
@@ -159,13 +163,15 @@ def _exit_proof(seen: Seen, memory: BridgeMemory, now: datetime) -> BridgeMemory
     Anything that answers starts over. A time-out proves neither: it keeps what was proved, and adds nothing.
     """
     if seen.poll.reach in (Reach.ANSWERED, Reach.BROKEN):
-        return changed(memory, refused_since=None, refused_seen_at=None, exited_at=None)
+        return changed(memory, **NO_EXIT_PROOF)
     stopped = seen.instance.power is Power.STOPPED
     refused = seen.poll.reach is Reach.REFUSED and seen.instance.power is Power.RUNNING
     if not refused and not stopped:
         return memory
     since = memory.refused_since or now
-    exited = memory.exited_at or (now if now - since >= EXIT_PROOF else None)
+    untold = memory.ever_ready and memory.fenced_at is None
+    lasts = UNTOLD_EXIT_PROOF if untold else EXIT_PROOF
+    exited = memory.exited_at or (now if now - since >= lasts else None)
     return changed(memory, refused_since=since, refused_seen_at=now, exited_at=exited)
 
 

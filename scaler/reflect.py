@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from scaler import demand
 from scaler.decision import Event, EventKind
 from scaler.health import learn_support, quiet_since, relayed_since, remember_poll, why_unhealthy
-from scaler.lifecycle import Move, moved
+from scaler.lifecycle import NO_EXIT_PROOF, Move, moved
 from scaler.model import (
     Bridge,
     BridgeMemory,
@@ -235,6 +235,8 @@ def _bridge(
     now: datetime,
     log: Log,
 ) -> Bridge:
+    if memory.address and instance.address and instance.address != memory.address:
+        memory = changed(memory, **NO_EXIT_PROOF)  # what refused there may have been another machine's
     memory = changed(
         memory,
         name=instance.name,

@@ -85,7 +85,9 @@ def delete_in_flight(fleet: Fleet) -> bool:
 def _finish(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     memory = bridge.memory
     if not _never_ran(bridge) and (memory.exited_at is None or not _is_still_gone(bridge)):
-        return _no(refuse(Reason.AWAITING_EXIT, "its process was not yet seen to be gone", bridge))
+        untold = memory.ever_ready and memory.fenced_at is None
+        needs = "; it never answered to the fence, so 5 min of it are needed" if untold else ""
+        return _no(refuse(Reason.AWAITING_EXIT, f"its process was not yet seen to be gone{needs}", bridge))
     if memory.ever_ready and fleet.accepting_others(bridge) < 1:
         return _no(refuse(Reason.LAST_ACCEPTING, "no other bridge accepts calls", bridge))
     if not memory.ever_ready and not _has_witness(fleet, bridge):

@@ -24,6 +24,8 @@ NAME = "knowledge"
 AS_FRESH_AS = timedelta(seconds=10)
 CLEAN_UP_PACE = timedelta(minutes=10)
 TWO_POLLS_APART = timedelta(seconds=10)
+DOWN_FOR_GOOD = timedelta(minutes=5)
+_LEAVING = (Phase.FENCED, Phase.DELETING)
 
 
 @dataclass(slots=True)
@@ -36,6 +38,8 @@ class _Seen:
     """When it was first drained by us, or first said so, since it last said that it is not drained."""
     empty_since: datetime | None = None
     created: int | None = None
+    down_since: datetime | None = None
+    """Since when its port was refused, or ARM said that it does not run, with nothing answering between."""
     let_go: bool = False
     """Fenced, or given up by an operator, and nothing answered since as if it were not."""
 
@@ -143,6 +147,10 @@ class KnowledgeChecker:
         self._stats_before = {vm_id: seen.stats_at for vm_id, seen in self._seen.items()}
         for vm_id, poll in told.polls.items():
             self._learn(self._seen.setdefault(vm_id, _Seen()), poll)
+        for instance in told.instances:
+            if instance.power is Power.STOPPED:
+                seen = self._seen.setdefault(instance.vm_id, _Seen())
+                seen.down_since = seen.down_since or told.now
         if self.policy.image_definition_id is not None:
             view = View(told, self.policy, self._stats_before)
             self._proved |= {image for vm_id in view.accepting() if (image := view.listed[vm_id].image)}
@@ -151,6 +159,10 @@ class KnowledgeChecker:
             self._seen = {vm_id: seen for vm_id, seen in self._seen.items() if vm_id in listed}
 
     def _learn(self, seen: _Seen, poll: Poll) -> None:
+        if poll.reach is Reach.REFUSED:
+            seen.down_since = seen.down_since or poll.at
+        elif poll.reach in (Reach.ANSWERED, Reach.BROKEN):
+            seen.down_since = None
         if poll.stats is None:
             return
         seen.stats_at = poll.stats.timestamp
@@ -296,9 +308,12 @@ class KnowledgeChecker:
             return self._against_replacing(act, view, report)
         if not row.ever_ready:
             return found + self._against_clean_up(act, view, row)
-        let_go = self._seen.get(act.vm_id, _Seen()).let_go
+        seen = self._seen.get(act.vm_id, _Seen())
+        down_for = act.host_now - seen.down_since if seen.down_since else timedelta(0)
+        # A fence that may not have been sent: nothing started it again for minutes.
+        given_up = row.phase in _LEAVING and down_for >= DOWN_FOR_GOOD - self.clock_slack
         return found + _failed(
-            (let_go, "it was never fenced"),
+            (seen.let_go or given_up, "it was never fenced"),
             (view.accepting_without(act.vm_id) >= 1, "no other bridge accepts"),
         )
 

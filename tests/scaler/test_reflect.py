@@ -495,7 +495,7 @@ def test_an_exit_is_two_refusals_with_nothing_answering_between(answers: str, *,
         "B": silent(reach=Reach.BROKEN),
         "S": silent(reach=Reach.REFUSED),
     }
-    shard = Shard().remember(memory("a", phase=Phase.FENCED))
+    shard = Shard().remember(memory("a", phase=Phase.FENCED, fenced_at=NOW))
     for answer in answers:
         machine = replace(A, power=Power.STOPPED) if answer == "S" else A
         shard.tick({machine: heard[answer]}, after=30 * SECOND)
@@ -504,13 +504,42 @@ def test_an_exit_is_two_refusals_with_nothing_answering_between(answers: str, *,
 
 def test_two_refusals_must_lie_30_seconds_apart() -> None:
     """And the exit is said once."""
-    shard = one(silent(reach=Reach.REFUSED), phase=Phase.FENCED)
+    shard = one(silent(reach=Reach.REFUSED), phase=Phase.FENCED, fenced_at=NOW)
     shard.tick({A: silent(reach=Reach.REFUSED)}, after=29 * SECOND)
     assert shard["a"].exited_at is None
     shard.tick({A: silent(reach=Reach.REFUSED)}, after=SECOND)
     assert kinds(shard) == [EventKind.EXITED]
     shard.tick({A: silent(reach=Reach.REFUSED)})
     assert kinds(shard) == []
+
+
+def test_without_a_word_that_it_took_the_fence_its_exit_takes_five_minutes() -> None:
+    """It may have crashed before it was told, and be started again within the next moments."""
+    shard = one(silent(reach=Reach.REFUSED), phase=Phase.FENCED)
+    shard.tick({A: silent(reach=Reach.REFUSED)}, after=5 * MINUTE - SECOND)
+    assert shard["a"].exited_at is None
+    shard.tick({A: silent(reach=Reach.REFUSED)}, after=SECOND)
+    assert shard["a"].exited_at == shard.now
+    told = one(poll(drain=True, graceful_shutdown=True), phase=Phase.FENCED)
+    assert told["a"].fenced_at == told.now
+    for _ in range(2):
+        told.tick({A: silent(reach=Reach.REFUSED)})
+    assert told["a"].exited_at == told.now
+    never = one(silent(reach=Reach.REFUSED), phase=Phase.FAILED, ever_ready=False, asked_by="i1")
+    never.tick({A: silent(reach=Reach.REFUSED)})
+    assert never["a"].exited_at == never.now
+
+
+def test_refusals_at_two_addresses_are_no_exit() -> None:
+    """One of them may have been another machine's."""
+    shard = one(silent(reach=Reach.REFUSED), phase=Phase.FENCED, fenced_at=NOW)
+    moved = replace(A, address="127.0.1.99")
+    shard.tick({moved: silent(reach=Reach.REFUSED)})
+    assert shard["a"].exited_at is None
+    shard.tick({moved: silent(reach=Reach.REFUSED)})
+    assert shard["a"].exited_at == shard.now
+    shard.tick({A: silent()})
+    assert shard["a"].exited_at is None
 
 
 @pytest.mark.parametrize(
