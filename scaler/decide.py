@@ -239,7 +239,9 @@ def hold(shard: str, now: datetime, epoch: int, memory: ShardMemory, reason: Rea
     refusals, standing, events = _stand(memory, (refuse(reason, detail),), shard, now)
     alert = Alert(str(reason), shard, detail)
     told, open_alerts = _tell_alerts(memory, (alert,), now, close=False)
-    kept = replace(memory, last_tick_at=now, epoch=epoch, standing=standing, alerts=open_alerts)
+    kept = replace(
+        memory, last_tick_at=now, epoch=epoch, standing=standing, alerts=open_alerts, gap_since=None
+    )
     return Decision(
         shard, now, epoch, Totals(), kept, refusals=refusals, events=(*events, *told), alerts=(alert,)
     )

@@ -531,6 +531,10 @@ class ShardMemory:
     blind_bought: bool = False
     disagree_ticks: int = 0
     """Ticks in a row in which the capacity did not equal the machines listed."""
+    capacity_gap: int = 0
+    """Capacity less the machines listed and asked for, in the latest tick that saw both."""
+    gap_since: datetime | None = None
+    """Since when the gap is the same, seen without a break; None: there is none, or nobody looked."""
     boot_failures: int = 0
     backoff_until: datetime | None = None
     last_clean_up_at: datetime | None = None

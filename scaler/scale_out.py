@@ -14,7 +14,7 @@ from scaler import demand
 from scaler.decision import Action, Reason, Refusal, RepairCapacity, ScaleOut, Undrain, Vote
 from scaler.model import Bridge, BridgeMemory, Phase, Purpose, ShardMemory
 from scaler.selection import Fleet, age_order, cannot_be_fenced, oldest, refuse
-from scaler.watch import CAPACITY_DISAGREES, capacity_disagrees, expected_capacity
+from scaler.watch import capacity_disagrees, expected_capacity
 
 _GOOD_POLLS_TO_OPEN = "11"
 LIST_IS_NEVER_OLDER = timedelta(minutes=15)
@@ -288,11 +288,11 @@ def _may_repair(fleet: Fleet, state: ShardMemory) -> bool:
 
 def _is_no_stale_list(fleet: Fleet, state: ShardMemory) -> bool:
     """
-    Machines have been missing for longer than a list of ARM's is ever old.
+    As many machines have been missing for longer than a list of ARM's is ever old.
 
     To lower the capacity is to let Azure choose victims, if the machines are there after all.
     """
-    since = state.alerts.get(f"{CAPACITY_DISAGREES}:{fleet.snapshot.shard}")
+    since = state.gap_since
     return since is not None and fleet.now - since >= LIST_IS_NEVER_OLDER
 
 

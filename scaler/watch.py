@@ -13,7 +13,6 @@ from scaler.process import restarted_lately
 from scaler.selection import Fleet, Silence, is_condemned, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
-CAPACITY_DISAGREES = "capacity_disagrees"
 """Alert that is open while it lasts, and so tells since when."""
 OUTAGE = timedelta(minutes=5)
 """So long without a tick, and what is counted from tick to tick starts over."""
@@ -38,11 +37,15 @@ def count_on(fleet: Fleet) -> ShardMemory:
         and state.blind_since is None
         and demand.has_surplus(fleet.demand_in, accepting - 1, fleet.policy.scale_in_pressure)
     )
+    gap = _capacity_gap(fleet)
+    lasts = state.gap_since if gap == state.capacity_gap else None
     return replace(
         state,
         lower_bound_polls=state.lower_bound_polls + 1 if full else 0,
         surplus_since=(state.surplus_since or fleet.now) if spare else None,
-        disagree_ticks=state.disagree_ticks + 1 if capacity_disagrees(fleet) and not fleet.going else 0,
+        disagree_ticks=state.disagree_ticks + 1 if gap else 0,
+        capacity_gap=gap,
+        gap_since=(lasts or fleet.now) if gap else None,
     )
 
 
@@ -50,7 +53,9 @@ def _forget_after_outage(state: ShardMemory, fleet: Fleet) -> ShardMemory:
     """What lasted while nobody looked did not last."""
     if state.last_tick_at is None or fleet.now - state.last_tick_at <= OUTAGE:
         return state
-    return replace(state, surplus_since=None, lower_bound_polls=0, blind_clear_ticks=0, disagree_ticks=0)
+    return replace(
+        state, surplus_since=None, lower_bound_polls=0, blind_clear_ticks=0, disagree_ticks=0, gap_since=None
+    )
 
 
 def _blindness(fleet: Fleet, state: ShardMemory) -> ShardMemory:
@@ -73,6 +78,14 @@ def capacity_disagrees(fleet: Fleet) -> bool:
     """ARM's capacity is not the machines that it lists and we asked for."""
     scale_set = fleet.snapshot.scale_set
     return scale_set is not None and scale_set.capacity != expected_capacity(fleet)
+
+
+def _capacity_gap(fleet: Fleet) -> int:
+    """None is counted while ARM deletes something: it may be between two states."""
+    scale_set = fleet.snapshot.scale_set
+    if scale_set is None or fleet.going:
+        return 0
+    return scale_set.capacity - expected_capacity(fleet)
 
 
 def alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
@@ -100,7 +113,7 @@ def _shard_alerts(fleet: Fleet, state: ShardMemory) -> list[Alert]:
         capacity = fleet.snapshot.scale_set.capacity
         found.append(
             Alert(
-                CAPACITY_DISAGREES,
+                "capacity_disagrees",
                 shard,
                 f"capacity is {capacity}, but {expected_capacity(fleet)} machines are listed or asked for: "
                 "set it by hand, or `repair_capacity`; until then nothing is added",

@@ -163,12 +163,12 @@ def test_totals_count_what_there_is_and_what_there_will_be() -> None:
 
 def test_holding_still_keeps_everything_and_closes_no_alert() -> None:
     """Without knowledge nothing is over."""
-    before = shard_memory(alerts={"sick:a": NOW - HOUR})
+    before = shard_memory(alerts={"sick:a": NOW - HOUR}, capacity_gap=1, gap_since=NOW - HOUR)
     held = hold("s", NOW, 3, before, Reason.ARM_UNKNOWN, "503")
     assert held.actions == ()
     assert [(e.kind, e.subject) for e in held.events] == [(EventKind.REFUSED, "s"), (EventKind.ALERT, "s")]
     assert held.memory.alerts == {"sick:a": NOW - HOUR, "arm_unknown:s": NOW}
-    assert (held.memory.last_tick_at, held.memory.epoch) == (NOW, 3)
+    assert (held.memory.last_tick_at, held.memory.epoch, held.memory.gap_since) == (NOW, 3, None)
     assert (held.shard, held.at, held.epoch, held.totals) == ("s", NOW, 3, Totals())
     assert alert_kinds(held) == ["arm_unknown"]
     again = hold("s", NOW + MINUTE, 4, held.memory, Reason.ARM_UNKNOWN, "503")

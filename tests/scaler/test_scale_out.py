@@ -205,14 +205,16 @@ def test_while_blind_one_machine_at_most_and_only_below_the_minimum(
 def test_capacity_is_repaired_only_where_the_operator_allows_it() -> None:
     """With nothing in flight, after two ticks up, and down only when no list can be as stale as that."""
     allowed = policy(repair_capacity=True)
-    missing: dict[str, Any] = {"capacity": 3, "disagree_ticks": 20}
-    lasting: dict[str, Any] = {**missing, "alerts": {"capacity_disagrees:s": NOW - LIST_IS_NEVER_OLDER}}
+    missing: dict[str, Any] = {"capacity": 3, "disagree_ticks": 20, "capacity_gap": 2}
+    lasting: dict[str, Any] = {**missing, "gap_since": NOW - LIST_IS_NEVER_OLDER}
     decision = decided(bridge("a", MINUTE), **lasting, policy_=allowed)
     assert decision.actions == (RepairCapacity(1, "nothing is in flight, and `repair_capacity` is set"),)
-    shorter = {**lasting, "alerts": {"capacity_disagrees:s": NOW - LIST_IS_NEVER_OLDER + SECOND}}
+    shorter = {**lasting, "gap_since": NOW - LIST_IS_NEVER_OLDER + SECOND}
     assert verbs(decided(bridge("a", MINUTE), **shorter, policy_=allowed)) == []
     assert verbs(decided(bridge("a", MINUTE), **missing, policy_=allowed)) == []
     assert verbs(decided(bridge("a", MINUTE), **lasting)) == []
+    other = {**lasting, "capacity": 4}
+    assert verbs(decided(bridge("a", MINUTE), **other, policy_=allowed)) == []
     booting = unheard("b", MINUTE, remembered={"phase": Phase.BOOTING})
     assert verbs(decided(bridge("a", MINUTE), booting, **lasting, policy_=allowed)) == []
     two = (bridge("a", MINUTE), bridge("b", MINUTE))

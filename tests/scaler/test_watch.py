@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -107,6 +107,25 @@ def test_capacity_is_compared_with_what_is_listed_and_asked_for() -> None:
     assert count_on(fleet(bridge("a"), going, capacity=2, disagree_ticks=1)).disagree_ticks == 0
     assert not capacity_disagrees(fleet(bridge("a"), scale_set=None))
     assert kinds(bridge("a"), scale_set=None, disagree_ticks=5) == []
+
+
+@pytest.mark.parametrize(
+    ("capacity", "state", "gap", "since"),
+    [
+        (1, {"capacity_gap": 1, "gap_since": NOW - HOUR}, 0, None),
+        (2, {}, 1, NOW),
+        (2, {"capacity_gap": 1, "gap_since": NOW - HOUR}, 1, NOW - HOUR),
+        (3, {"capacity_gap": 1, "gap_since": NOW - HOUR}, 2, NOW),
+        (2, {"capacity_gap": 1, "gap_since": NOW - HOUR, "last_tick_at": NOW - HOUR}, 1, NOW),
+    ],
+    ids=["none", "new", "the same", "another", "not watched"],
+)
+def test_a_gap_of_the_capacity_lasts_while_it_is_seen_and_stays_the_same(
+    capacity: int, state: dict[str, Any], gap: int, since: datetime | None
+) -> None:
+    """Another number is another matter, and what lasted while nobody looked did not last."""
+    counted = count_on(fleet(bridge("a"), capacity=capacity, **state))
+    assert (counted.capacity_gap, counted.gap_since) == (gap, since)
 
 
 @pytest.mark.parametrize(
