@@ -7,12 +7,10 @@ import json
 import re
 from collections.abc import Iterator
 
-from scaler import watch
 from scaler.decision import Reason
 from tests.documented import ROOT, section, text_of
 
 RUNBOOK = "docs/runbook.md"
-BY_NAME = {"CAPACITY_DISAGREES": watch.CAPACITY_DISAGREES}
 OF_REASONS = {"str(reason)", "str(stop.reason)"}
 """Alerts that are named by the reason for which a whole tick holds still."""
 
@@ -34,8 +32,7 @@ def kinds_that_are_written() -> set[str]:
             found.add(str(kind.value))
         else:
             words = ast.unparse(kind)
-            assert words in BY_NAME or words in OF_REASONS, f"which alert is {words}?"
-            found |= {BY_NAME[words]} if words in BY_NAME else set()
+            assert words in OF_REASONS, f"which alert is {words}?"
     return found
 
 
