@@ -57,7 +57,9 @@ def proved_image(fleet: Fleet, state: ShardMemory) -> str | None:
         for b in fleet.live
         if b.phase is Phase.READY and b.instance and b.instance.image and version_order(b.instance.image)
     ]
-    unproved = state.night.target if state.night.passed_at is None and state.good_image is not None else None
+    night = state.night
+    on_trial = night.passed_at is None and (night.is_open or state.good_image is not None)
+    unproved = night.target if on_trial else None
     sound = [image for image in running if image not in state.blocked_images and image != unproved]
     return max(sound, key=version_order, default=state.good_image)
 

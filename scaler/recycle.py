@@ -52,6 +52,8 @@ def follow(fleet: Fleet, state: ShardMemory) -> tuple[ShardMemory, tuple[Event, 
     state = _open(fleet, _closed(fleet, state))
     if state.night.is_open:
         state = _went_on(fleet, state)
+    if state.good_image is None:
+        state = replace(state, good_image=proved_image(fleet, state))
     made = {b.instance.image for b in fleet.bridges if b.instance}
     blocked = without_superseded(state.blocked_images, state.night.target, made)
     state = replace(state, blocked_images=blocked)

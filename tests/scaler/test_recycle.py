@@ -63,6 +63,17 @@ def at_night(*bridges: Bridge, night: Night | None = None, policy_: Any = AT_NOO
 # Opening and ending
 
 
+def test_a_shard_that_knew_no_good_image_learns_one_from_the_bridge_that_serves() -> None:
+    """A night that opened while none served must not leave the model at the version that it blocked."""
+    ended = Night(date="2026-11-18", opened_at=NOW - HOUR, ended_at=NOW - MINUTE, target=NEW)
+    state: dict[str, Any] = {"night": ended, "blocked_images": {NEW: NOW - MINUTE}}
+    decision = decided(old("a"), old("b"), policy_=AT_NOON, scale_set=scale_set(2, image=NEW), **state)
+    assert decision.memory.good_image == OLD
+    assert [action.verb for action in decision.actions] == ["set_image"]
+    on_trial = replace(ended, ended_at=None, until=NOW + HOUR, base=0)
+    assert decided(new("a"), old("b"), policy_=AT_NOON, night=on_trial).memory.good_image == OLD
+
+
 def opened(*bridges: Bridge, policy_: Any = AT_NOON, nightly: Nightly | None = DUE, **state: Any) -> Night:
     """The night after a tick of its timer."""
     night: Night = decided(*bridges, policy_=policy_, nightly=nightly, **state).memory.night

@@ -746,3 +746,31 @@ def test_every_failed_creation_of_a_tick_is_one_failure_in_a_row() -> None:
     assert shard.state.boot_failures == 1
     assert [each.error is not None for each in shard.intents] == [True, True]
     assert [e.subject for e in shard.events if e.kind is EventKind.CREATE_FAILED] == ["i1", "i2"]
+
+
+def test_a_machine_that_timed_out_was_no_answer_to_a_hot_bridge() -> None:
+    """The bridge that it was bought for may ask again."""
+    asked: dict[str, Any] = {"phase": Phase.BOOTING, "asked_by": "i1", "asked_at": NOW - 10 * MINUTE}
+    shard = Shard().remember(memory("a", hot_answered=True), memory("b", 10 * MINUTE, **asked))
+    shard.intents = (intent(1, asked_at=NOW - 10 * MINUTE, ended_at=NOW, vm_id="vm-b", answers=("vm-a",)),)
+    shard.tick({A: poll(**busy(5, 190)), instance("b", 10 * MINUTE): silent()})
+    assert shard["b"].phase is Phase.FAILED
+    assert not shard["a"].hot_answered
+    assert [event.subject for event in shard.events if event.kind is EventKind.BOOT_FAILED] == ["b"]
+
+
+def test_what_is_known_of_a_machine_from_its_first_sight() -> None:
+    """Its name, address and age as ARM tells them, and since when we know it."""
+    shard = Shard().forget()
+    shard.tick([A])
+    seen = shard["a"]
+    assert (seen.name, seen.address, seen.time_created) == (A.name, A.address, A.time_created)
+    assert (seen.first_seen, seen.phase_since) == (shard.now, shard.now)
+
+
+def test_a_drain_that_was_not_ours_is_known_since_it_was_seen() -> None:
+    """The alert of it counts from there."""
+    shard = Shard().remember(memory("a"))
+    shard.tick([A])
+    shard.tick({A: poll(drain=True)})
+    assert (shard["a"].purpose, shard["a"].drained_at) == (Purpose.FOREIGN, shard.now)
