@@ -63,6 +63,18 @@ class Reach(StrEnum):
     NOT_ASKED = "not_asked"
 
 
+_NO_ROOM = frozenset(
+    {
+        "AllocationFailed",
+        "ZonalAllocationFailed",
+        "OverconstrainedAllocationRequest",
+        "OverconstrainedZonalAllocationRequest",
+        "SkuNotAvailable",
+    }
+)
+"""Errors of a machine for which Azure found no place at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One VM of a scale set, as ARM tells it."""
@@ -96,6 +108,12 @@ class Instance:
     def is_broken(self) -> bool:
         """Its provisioning failed (no room, say), and ARM does not say that it runs."""
         return self.provisioning == "Failed" and self.power is not Power.RUNNING
+
+    @property
+    def has_no_host(self) -> bool:
+        """ARM says that it found no room for it, or that it is switched off: nothing can run on it."""
+        code = (self.error or "").partition(":")[0]
+        return self.power is Power.STOPPED or (self.is_broken and code in _NO_ROOM)
 
 
 @dataclass(frozen=True, slots=True)

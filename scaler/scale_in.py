@@ -330,7 +330,13 @@ def _removal(bridge: Bridge) -> Action | None:
 
 
 def _has_witness(fleet: Fleet, bridge: Bridge) -> bool:
-    """One that answers shows that we can hear. What ARM says is switched off could answer nobody."""
+    """
+    One that answers shows that we can hear. What ARM says is switched off could answer nobody.
+
+    Of a machine that never got a host there is nothing to be heard.
+    """
+    if bridge.instance is not None and bridge.instance.has_no_host:
+        return True
     ready = [b for b in fleet.bridges if b.vm_id != bridge.vm_id and b.memory.ever_ready]
     others = [b for b in ready if b.instance is None or b.instance.power is not Power.STOPPED]
     return not others or any(b.poll.reach is Reach.ANSWERED for b in others)

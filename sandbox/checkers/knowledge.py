@@ -338,7 +338,7 @@ class KnowledgeChecker:
             (row.asked_by is not None, "a machine that we did not ask for"),
             (overdue, "its boot deadline has not passed"),
             (paced, "a second clean-up in 10 min"),
-            (view.has_witness(act.vm_id), "no other bridge answered"),
+            (view.has_witness(act.vm_id) or _has_no_host(view, act.vm_id), "no other bridge answered"),
         )
 
     def _against_purchase(self, act: Act, view: View) -> list[str]:
@@ -365,6 +365,14 @@ class KnowledgeChecker:
             (len(new) <= self.policy.max_scale_out_step, "more than a step"),
             (not view.is_blind() or len(new) == 1, "blind, and more than one"),
         )
+
+
+def _has_no_host(view: View, vm_id: str) -> bool:
+    """ARM's own word that nothing can run there."""
+    instance = view.listed.get(vm_id)
+    if instance is None or instance.power is Power.RUNNING:
+        return False
+    return instance.power is Power.STOPPED or (instance.error or "").startswith("AllocationFailed")
 
 
 def _failed(*terms: tuple[bool, str]) -> list[str]:

@@ -308,7 +308,10 @@ class View:
         row, poll = self.rows.get(vm_id), self.poll(vm_id)
         if poll is None or poll.stats is None or abs(poll.at - poll.stats.timestamp) > JUST_NOW:
             return False
-        return row is None or row.stats_timestamp is None or poll.stats.timestamp > row.stats_timestamp
+        if row is None or row.stats_timestamp is None or row.polled_at is None:
+            return True
+        theirs, ours = poll.stats.timestamp - row.stats_timestamp, poll.at - row.polled_at
+        return theirs > timedelta(0) and abs(theirs - ours) <= JUST_NOW  # else a clock was set
 
     def is_blind(self) -> bool:
         """At least two, and over a third, of the bridges are silent or without their MUC now."""

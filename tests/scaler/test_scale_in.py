@@ -590,6 +590,22 @@ def test_a_protected_machine_is_named_where_it_would_have_been_removed() -> None
     assert Reason.PROTECTED in reasons(dead, "x")
 
 
+@pytest.mark.parametrize(
+    ("arm", "done"),
+    [
+        ({"provisioning": "Failed", "power": Power.UNKNOWN, "error": "AllocationFailed: no room"}, True),
+        ({"provisioning": "Failed", "power": Power.UNKNOWN, "error": "OSProvisioningTimedOut: late"}, False),
+        ({"provisioning": "Failed", "power": Power.UNKNOWN}, False),
+        ({"power": Power.STOPPED}, True),
+    ],
+    ids=["no room", "slow", "no word", "off"],
+)
+def test_where_arm_tells_that_nothing_runs_no_witness_is_needed(arm: dict[str, Any], *, done: bool) -> None:
+    """Else shells of failed creations would fill a shard to its maximum while its only bridge is dead."""
+    shell = never_joined(Reach.NOT_ASKED, arm=arm)
+    assert ("delete x" in verbs(decided(unheard("b"), shell))) is done
+
+
 def test_another_that_never_joined_is_no_witness() -> None:
     """Only one that was ready shows by its answer that we can hear."""
     other = never_joined(name="y", poll_=poll(mucs_joined=0), fresh=True)
