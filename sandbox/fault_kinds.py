@@ -297,18 +297,18 @@ def _ignored(_result: object) -> None:
     """Take a result that nobody needs."""
 
 
-def _drained_by_hand(_site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) -> Undo | None:
+def _drained_by_hand(site: Site, _vm: SimVm, bridge: SimBridge, _fault: Fault) -> Undo | None:
     if bridge.drain:
         return None
     bridge.set_drain(True)
-    return partial(bridge.set_drain, False)
+    return partial(site.undrain_by_hand, bridge)
 
 
 def _undrained_by_hand(site: Site, fault: Fault) -> Undo | None:
     victims = [vm.bridge for vm in site.serving() if vm.bridge is not None and vm.bridge.drain]
     if not victims:
         return None
-    victims[fault.pick % len(victims)].set_drain(False)
+    site.undrain_by_hand(victims[fault.pick % len(victims)])
     return _counted(site, fault, _nothing)
 
 

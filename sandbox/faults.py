@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 
+from sandbox.bridge import SimBridge
 from sandbox.cloud import SimScaleSet, SimVm
 from sandbox.world import World
 from scaler.model import Command
@@ -77,6 +78,8 @@ class Site:
     """vm_ids of machines of which an operator says, rightly or not, that they serve nobody."""
     removed_by_others: set[str] = field(default_factory=set)
     """vm_ids of machines that an operator, or a fault, removed."""
+    undrained_by_hand: dict[str, datetime] = field(default_factory=dict)
+    """When an operator last lifted a bridge's drain, by its name."""
     host_clocks: Fault | None = None
     """The clocks of the function's hosts differ: each process has its own."""
     chances: dict[Fault, Random] = field(default_factory=dict)
@@ -99,6 +102,11 @@ class Site:
         before = {vm.vm_id for vm in self.scale_set.live_vms()}
         remove()
         self.removed_by_others |= before - {vm.vm_id for vm in self.scale_set.live_vms()}
+
+    def undrain_by_hand(self, bridge: SimBridge) -> None:
+        """Let an operator lift a drain, whoever's it is."""
+        bridge.set_drain(False)
+        self.undrained_by_hand[bridge.name] = self.world.now
 
     def ahead_s(self, host: int) -> float:
         """How far the clock of one of the function's hosts is ahead."""

@@ -42,7 +42,8 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     yield from (f"row of {rows[vm_id].name} without a machine" for vm_id in rows.keys() - listed.keys())
     yield from (f"{listed[vm_id].name} without a row" for vm_id in listed.keys() - rows.keys())
     yield from (f"intent {i.value.intent_id} is open" for i in table.intents.values() if i.value.is_open)
-    in_service = [vm for vm_id, vm in listed.items() if vm_id in rows and rows[vm_id].ever_ready]
+    counted = {vm_id for vm_id, row in rows.items() if row.ever_ready and not row.unsupported}
+    in_service = [vm for vm_id, vm in listed.items() if vm_id in counted]
     if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(in_service):
         return  # too many died for the engine to tell a dead fleet from its own deafness: a person must
     condemned = {vm_id for vm_id, vm in listed.items() if vm.image.lower() in stored.value.blocked_images}

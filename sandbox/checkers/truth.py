@@ -6,6 +6,9 @@ Judged on the simulated truth alone.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from sandbox.bridge import SimBridge
 from sandbox.checkers.court import Court
 from sandbox.cloud import SimVm
 from sandbox.faults import Site
@@ -15,6 +18,8 @@ from scaler.model import Reach
 from scaler.tick import Report
 
 NAME = "world"
+UNSEEN_BETWEEN_POLLS = timedelta(minutes=2)
+"""What a person lifts and sets again within so long, no poll may ever see."""
 MEDIA_MBPS = 1.0
 """More than an idle machine sends."""
 
@@ -30,16 +35,17 @@ class WorldChecker:
         self._deleted_by_us: set[str] = set()
         self._misled: dict[str, set[str]] = {}
         """
-        Calls that stood on a bridge which said that it had none when it was fenced.
+        Calls that stood on a bridge when it was fenced on a lie: it said that it had none, or that
+        it was drained, while a person had just lifted its drain and set it again.
 
         It carries them to their end, which no such call may miss, and ends at a time that nobody chose:
-        calls that Jicofo has put on it since, for want of another bridge, then move.
+        calls that Jicofo has put on it since then move.
         """
 
     def before(self, act: Act, told: Told) -> None:
         """Look at the machine that is about to be deleted, and at the calls on one that is fenced."""
         vm = self._site.scale_set.vms.get(act.name)
-        if act.verb == "shut_down" and vm is not None and vm.bridge is not None and vm.bridge.people:
+        if act.verb == "shut_down" and vm is not None and vm.bridge is not None and self._lies(vm.bridge):
             self._misled.setdefault(vm.vm_id, set(vm.bridge.conferences))
         if act.verb != "delete":
             return
@@ -47,6 +53,12 @@ class WorldChecker:
         if vm is not None and vm.provisioning != "Deleting":
             self._deleted_by_us.add(vm.vm_id)
             self._judge(vm, told)
+
+    def _lies(self, bridge: SimBridge) -> bool:
+        lifted = self._site.undrained_by_hand.get(bridge.name)
+        return bridge.people > 0 or (
+            lifted is not None and self._site.world.now - lifted <= UNSEEN_BETWEEN_POLLS
+        )
 
     def _judge(self, vm: SimVm, told: Told) -> None:
         bridge = vm.bridge
