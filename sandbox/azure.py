@@ -29,7 +29,6 @@ from sandbox.meter import LoadMeter
 
 OWNER_TAG = "jvb-autoscaler-owner"
 BOOT_BEFORE_JOIN_S = 4.0
-NEVER_S = 10 * 365 * 86400.0
 UNHEALTHY_AFTER_S = 600.0
 CONFIG_TAG = "jvb-autoscaler-config"
 DELETE_SECONDS = (30.0, 90.0)
@@ -211,7 +210,8 @@ class Azure:
             return
         defect, bridge = self.galleries.defect_of(vm.image), self._put_bridge(vm)
         bridge.faults.no_media = defect is Defect.NO_MEDIA
-        bridge.start(joins_after_s=NEVER_S if defect is Defect.NEVER_JOINS else BOOT_BEFORE_JOIN_S)
+        bridge.faults.never_joins = defect is Defect.NEVER_JOINS
+        bridge.start(joins_after_s=BOOT_BEFORE_JOIN_S)
         if defect is Defect.UNHEALTHY:
             self._agenda.after(UNHEALTHY_AFTER_S, bridge.fail_health, "a fault of the image")
 
