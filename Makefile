@@ -23,13 +23,13 @@ LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-header --no
 ROOMS := $(wildcard function_app.py wiring.py settings.py) scaler colibri compute state page cli cloud_init sandbox bench tests
 
 # Every line and branch of these is covered: a decision that no test has seen must not delete a bridge.
-PURE := model policy decision lifecycle demand selection limits recycle canary images window scale_in scale_out watch decide explain reflect passive process health noticed commands floors orders doctor preflight advice sheet minutes days boots exposition
+PURE := model policy decision lifecycle demand selection limits recycle canary images window scale_in scale_out watch decide explain reflect passive process health noticed commands floors orders doctor preflight advice sheet samples hours costs minutes days boots exposition
 PURE_FILES := $(wildcard $(PURE:%=scaler/%.py))
 comma := ,
 empty :=
 space := $(empty) $(empty)
 
-.PHONY: help setup run serve sim machines mutants compare bench test lint fmt lock clean
+.PHONY: help setup run serve sim machines mutants recount compare bench test lint fmt lock clean
 
 help: ## Show this list
 	@echo "jvb-autoscaler: make <target>"
@@ -58,6 +58,9 @@ mutants: setup ## Change the pure rooms line by line and see which tests notice;
 	@$(UV) pip sync --quiet --python .cache/mutmut/bin/python --require-hashes requirements-dev.txt
 	@$(UV) pip install --quiet --python .cache/mutmut/bin/python mutmut==$(MUTMUT)
 	@nice .cache/mutmut/bin/python -m sandbox.mutants $(MODULES)
+
+recount: setup ## Count a week of usage once more, from the simulated world (1 min); RECOUNT_HOURS=168
+	@RECOUNT_HOURS=$(or $(RECOUNT_HOURS),168) nice $(BIN)/python -m pytest tests/scaler/test_reckon.py -k lived
 
 compare: setup ## Compare with other policies on seeded weeks (5 min) and write docs/comparison.*; SEEDS=2
 	@$(BIN)/python -m sandbox.compare --seeds $(or $(SEEDS),2) --docs docs

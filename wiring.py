@@ -22,6 +22,7 @@ from scaler.exposition import CONTENT_TYPE
 from scaler.inspection import Inspector, Surroundings
 from scaler.minutes import DAY, STEPS
 from scaler.ports import Clock, Metrics
+from scaler.reckon import Books, reckon
 from scaler.tick import ALERT_PACE, Engine, Shard
 from settings import Settings, ShardSettings, from_env
 
@@ -173,8 +174,10 @@ class Running:
         make_tables: Callable[[], Awaitable[None]],
         resources: AsyncExitStack,
         inspector: Inspector,
+        books: Books,
     ) -> None:
         """`make_tables` is called before the first question; `resources` are closed with it."""
+        self._books = books
         self.engine, self._make_tables, self._resources = engine, make_tables, resources
         self._inspector = inspector
         self._has_tables = False
@@ -186,9 +189,12 @@ class Running:
             await self.engine.tick_all()
 
     async def nightly(self) -> None:
-        """One tick of every shard, which may open its night or start its image build."""
+        """One tick of every shard, which may open its night or start its image build; then its usage."""
         if await self._has_its_tables():
             await self.engine.nightly()
+            # Beside the ticks, so that nothing that scales waits for a report.
+            for name, shard in self.engine.shards.items():
+                await reckon(self._books, name, shard.policy, self.engine.clock.now())
 
     async def _has_its_tables(self) -> bool:
         try:
@@ -277,10 +283,10 @@ class Running:
             since, until, step, form = _asked_usage(asked, self.engine.clock.now())
         except ValueError as error:
             return _json(400, {"error": str(error)})
-        shard, engine = asked.get("shard"), self.engine
+        shard, engine, books = asked.get("shard"), self.engine, self._books
         if form == "csv":
-            return await self._sheet(lambda: answers.usage_sheet(engine, shard, since, until, step))
-        return await self._answered(200, lambda: answers.usage(engine, shard, since, until, step))
+            return await self._sheet(lambda: answers.usage_sheet(engine, books, shard, since, until, step))
+        return await self._answered(200, lambda: answers.usage(engine, books, shard, since, until, step))
 
     async def metrics(self) -> Answer:
         """Every shard in the Prometheus text format; 503 where there are no tables at all."""
@@ -444,7 +450,7 @@ def _build(settings: Settings, clock: Clock) -> Running:
         dry_run=settings.dry_run,
     )
     inspector = Inspector(scaler, settings.owner, build.surroundings, store.ensure_tables)
-    return Running(scaler, store.ensure_tables, resources, inspector)
+    return Running(scaler, store.ensure_tables, resources, inspector, Books(store))
 
 
 class _ShardBuilder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from sandbox.tap import Hook, Tap
 from scaler.errors import LeaseHeld, StateChanged
 from scaler.model import BridgeMemory, Command, CreateIntent, Phase, ShardMemory
 from scaler.ports import Lease, ShardRows, Stored
+from scaler.samples import CELLS
 
 T = TypeVar("T")
 
@@ -35,13 +36,17 @@ class Shard:
     intents: dict[str, Stored[CreateIntent]] = field(default_factory=dict)
     commands: dict[str, Stored[Command]] = field(default_factory=dict)
     usage: dict[datetime, Mapping[str, Any]] = field(default_factory=dict)
+    bridgehours: dict[tuple[datetime, str], Mapping[str, Any]] = field(default_factory=dict)
+    samples: dict[tuple[datetime, str], Mapping[str, Any]] = field(default_factory=dict)
+    daily: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    reckoned_until: datetime | None = None
     newest_now: datetime | None = None
     """Newest moment that a caller named: tells which ended intents are still of interest."""
 
 
 class MemoryStore:
     """
-    Implements `scaler.ports.Store`.
+    Implements `scaler.ports.Store` and `UsageTables`.
 
     Values are frozen, so they are kept as they come. A transaction is all or nothing.
     """
@@ -186,6 +191,67 @@ class MemoryStore:
         begin, end = (each.replace(second=0, microsecond=0) for each in (since, until))
         rows = sorted(self._shard(shard).usage.items())
         return [{"at": f"{at:%Y-%m-%dT%H:%M}:00Z", **row} for at, row in rows if begin <= at < end]
+
+    async def figures(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Return the same without their machines."""
+        rows = await self.minutes(shard, since, until)
+        return [{name: value for name, value in row.items() if name not in CELLS} for row in rows]
+
+    async def first_minute(self, shard: str) -> datetime | None:
+        """Return the minute of the oldest usage row; None: there is none."""
+        return min(self._shard(shard).usage, default=None)
+
+    async def reckoned_until(self, shard: str) -> datetime | None:
+        """Return the end of the last hour whose rows are written; None: no hour is."""
+        return self._shard(shard).reckoned_until
+
+    async def put_reckoned_until(self, shard: str, until: datetime) -> None:
+        """Remember it."""
+        self._shard(shard).reckoned_until = until
+
+    async def put_hour(
+        self, shard: str, hour: datetime, rows: Sequence[Mapping[str, Any]], samples: Mapping[str, Any]
+    ) -> None:
+        """Write the rows of one UTC hour: a row a machine, and its samples by vmId."""
+        table = self._shard(shard)
+        table.samples.update({(hour, vm_id): cells for vm_id, cells in samples.items()})
+        table.bridgehours.update({(hour, str(row["vm_id"])): row for row in rows})
+
+    async def bridgehours(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Rows of the UTC hours that begin from `since` on and before `until`."""
+        rows = self._shard(shard).bridgehours.items()
+        found = [row for (hour, _), row in rows if since <= hour < until]
+        return sorted(found, key=lambda row: (row["at"], row["name"]))
+
+    async def put_day(self, shard: str, row: Mapping[str, Any]) -> None:
+        """Write one row of `daily`, by its `day`."""
+        self._shard(shard).daily[str(row["day"])] = row
+
+    async def daily(self, shard: str, first: date, last: date) -> Sequence[Mapping[str, Any]]:
+        """Rows of `daily` from one local date to another, both included, oldest first."""
+        rows = sorted(self._shard(shard).daily.items())
+        return [row for day, row in rows if first.isoformat() <= day <= last.isoformat()]
+
+    async def events_of(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Events from `since` on and before `until`."""
+        return [event for at, event in self._shard(shard).events if since <= at < until]
+
+    async def remove_older(self, shard: str, before: date, most: int) -> int:
+        """Delete at most so many rows of UTC days before a date, `daily` excepted; return how many."""
+        table = self._shard(shard)
+        gone = 0
+        for records in (table.decisions, table.events):
+            while records and records[-1][0].date() < before and gone < most:
+                records.pop()
+                gone += 1
+        for minute in [each for each in table.usage if each.date() < before][: most - gone]:
+            del table.usage[minute]
+            gone += 1
+        for rows in (table.samples, table.bridgehours):
+            for key in [each for each in rows if each[0].date() < before][: most - gone]:
+                del rows[key]
+                gone += 1
+        return gone
 
     async def decisions(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest decision records, newest first, of today and yesterday."""

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from scaler.advice import WAY_OUT
-from scaler.days import days, whole_days
 from scaler.decision import Reason
 from scaler.doctor import examine
 from scaler.errors import Refused, TryNextTick
@@ -17,6 +16,7 @@ from scaler.exposition import ShardView, exposition
 from scaler.minutes import DAY, thinned
 from scaler.model import BridgeMemory, Command, Night, Phase, ShardMemory
 from scaler.ports import ShardRows
+from scaler.reckon import Books, usage_days
 from scaler.selection import is_our_drain_row
 from scaler.sheet import csv_text
 from scaler.tick import Engine
@@ -326,7 +326,7 @@ def _named(engine: Engine, shard: str | None) -> list[str]:
 
 
 async def usage(
-    engine: Engine, shard: str | None, since: datetime, until: datetime, step: int
+    engine: Engine, books: Books, shard: str | None, since: datetime, until: datetime, step: int
 ) -> dict[str, Any]:
     """
     Usage from `since` on and before `until`, one row for each `step` minutes, oldest first.
@@ -336,7 +336,7 @@ async def usage(
     Raises `KeyError` as `explain`.
     """
     found = await asyncio.gather(
-        *(_usage_of(engine, name, since, until, step) for name in _named(engine, shard))
+        *(_usage_of(engine, books, name, since, until, step) for name in _named(engine, shard))
     )
     return {
         "from": iso(since),
@@ -347,18 +347,20 @@ async def usage(
 
 
 async def _usage_of(
-    engine: Engine, name: str, since: datetime, until: datetime, step: int
+    engine: Engine, books: Books, name: str, since: datetime, until: datetime, step: int
 ) -> list[dict[str, Any]]:
-    time_zone = engine.shards[name].policy.time_zone
     if step == DAY:
-        since, until = whole_days(since, until, time_zone)
-    rows = [{"at": row["at"], "shard": name, **row} for row in await engine.store.minutes(name, since, until)]
-    return days(rows, time_zone) if step == DAY else thinned(rows, step)
+        time_zone = engine.shards[name].policy.time_zone
+        return await usage_days(books, name, time_zone, since, until, engine.clock.now())
+    rows = await books.tables.figures(name, since, until)
+    return thinned([{"at": row["at"], "shard": name, **row} for row in rows], step)
 
 
-async def usage_sheet(engine: Engine, shard: str | None, since: datetime, until: datetime, step: int) -> str:
+async def usage_sheet(
+    engine: Engine, books: Books, shard: str | None, since: datetime, until: datetime, step: int
+) -> str:
     """Write the same as CSV: a column for each figure that any row has."""
-    rows = (await usage(engine, shard, since, until, step))["rows"]
+    rows = (await usage(engine, books, shard, since, until, step))["rows"]
     return csv_text(list(dict.fromkeys(name for row in rows for name in row)) or ["at", "shard"], rows)
 
 

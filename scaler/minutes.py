@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from scaler.samples import is_known
+
 STEPS = (1, 5, 15, 60)
 """Minutes that one row may stand for."""
 DAY = 1440
@@ -16,12 +18,14 @@ def thinned(rows: Iterable[Mapping[str, Any]], step: int) -> list[dict[str, Any]
     """
     Return one row for each `step` minutes in which anything is known: `at` is its first minute.
 
-    A figure is the mean of what is known of it; None where nothing is. A gap stays a gap.
+    A figure is the mean of what is known of it; None where nothing is. A gap stays a gap: so does a
+    minute in which ARM did not answer, whatever its row says.
     """
+    known = [row for row in rows if is_known(row)]
     if step == 1:
-        return [dict(row) for row in rows]
+        return [dict(row) for row in known]
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
+    for row in known:
         groups.setdefault((str(row["shard"]), _begin(str(row["at"]), step)), []).append(row)
     return [_mean(shard, at, group) for (shard, at), group in groups.items()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from scaler.model import (
@@ -243,4 +243,58 @@ class Store(Protocol):
 
     async def events(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest events, newest first, of today and yesterday."""
+        ...
+
+
+class UsageTables(Protocol):
+    """
+    What is reported of usage: minutes as the ticks wrote them, and what is reckoned from them.
+
+    Every write replaces what is there: the same rows may be written again. Raises as `Store`.
+    """
+
+    async def minutes(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Usage rows from `since` on and before `until`, oldest first, each with its minute as `at` (ISO)."""
+        ...
+
+    async def figures(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Return the same without their machines: days of it are small."""
+        ...
+
+    async def first_minute(self, shard: str) -> datetime | None:
+        """Return the minute of the oldest usage row; None: there is none."""
+        ...
+
+    async def reckoned_until(self, shard: str) -> datetime | None:
+        """Return the end of the last hour whose rows are written; None: no hour is."""
+        ...
+
+    async def put_reckoned_until(self, shard: str, until: datetime) -> None:
+        """Remember it."""
+        ...
+
+    async def put_hour(
+        self, shard: str, hour: datetime, rows: Sequence[Mapping[str, Any]], samples: Mapping[str, Any]
+    ) -> None:
+        """Write the rows of one UTC hour: a row a machine, and its samples by vmId (`m00` to `m59`)."""
+        ...
+
+    async def bridgehours(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Rows of the UTC hours that begin from `since` on and before `until`."""
+        ...
+
+    async def put_day(self, shard: str, row: Mapping[str, Any]) -> None:
+        """Write one row of `daily`, by its `day`."""
+        ...
+
+    async def daily(self, shard: str, first: date, last: date) -> Sequence[Mapping[str, Any]]:
+        """Rows of `daily` from one local date to another, both included, oldest first."""
+        ...
+
+    async def events_of(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Events from `since` on and before `until`."""
+        ...
+
+    async def remove_older(self, shard: str, before: date, most: int) -> int:
+        """Delete at most so many rows of UTC days before a date, `daily` excepted; return how many."""
         ...

@@ -27,6 +27,7 @@ from scaler.observe import Ears, follow_operations, listen, look_at_images
 from scaler.policy import ScalingPolicy
 from scaler.ports import Clock, Lease, ShardRows, Store
 from scaler.reflect import reflect
+from scaler.samples import minute_row
 
 LEASE_SECONDS = 150.0
 """Longer than a tick may take, plus the longest call and its margin; a crash costs two ticks."""
@@ -320,7 +321,7 @@ class Engine:
         events = [*judged.events, *decision.events, *ledger.events]
         await asyncio.gather(
             self.store.append_decision(shard.name, decision.at, row),
-            self.store.append_usage(shard.name, decision.at, row["totals"]),
+            self.store.append_usage(shard.name, decision.at, minute_row(decision, judged.snapshot)),
             self._append_events(shard.name, decision, events),
         )
         said = row["sentence"]

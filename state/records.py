@@ -74,9 +74,10 @@ def record_row(partition: str, row_key: str, record: Mapping[str, Any]) -> Entit
 
 def read_record(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of a row; `truncated` is added where something was cut."""
-    record = dict.fromkeys(_parsed(row.get("unknown", "[]"), []))
+    record = dict.fromkeys(_parsed(row.get("unknown") or "[]", []))
     for name, cell in row.items():
-        if name == "truncated" or name not in _OURS:
+        # Of columns that were asked for by name, those that a row does not have may come as None.
+        if cell is not None and (name == "truncated" or name not in _OURS):
             short = name.removesuffix("_json")
             record[short] = _parsed(cell, cell) if short != name else _plain(cell)
     record.update(_parsed(row.get("more_json", "{}"), {}))

@@ -14,6 +14,8 @@ from azure.data.tables.aio import TableServiceClient
 from scaler.errors import LeaseHeld, Refused, StateChanged
 from scaler.model import BridgeMemory, Command, CreateIntent, Phase, ShardMemory
 from scaler.ports import Lease, ShardRows, Stored
+from scaler.samples import FIGURES
+from state.columns import read_time
 from state.records import (
     day_partition,
     minute_key,
@@ -22,12 +24,16 @@ from state.records import (
     read_record,
     record_row,
 )
-from state.rows import BRIDGES, COMMANDS, INTENTS, LEASES, STATES, Entity, LeaseRow, RowFormat
+from state.rows import BRIDGES, COMMANDS, INTENTS, LEASES, SCHEMA, STATES, Entity, LeaseRow, RowFormat
 from state.tables import SDK_OPTIONS, TRANSACTION_ROWS, Tables, Write
 
 T = TypeVar("T")
 
-TABLES = ("bridges", "shards", "intents", "commands", "decisions", "events", "usage")
+BY_DAY = ("decisions", "events", "usage", "samples", "bridgehours")
+"""Tables whose partitions are `shard|yyyymmdd`: what is too old is forgotten by them."""
+TABLES = ("bridges", "shards", "intents", "commands", *BY_DAY, "daily")
+RECKONED = "usage"
+"""Row of `shards` that tells how far usage is reckoned."""
 
 ENDED_ROWS_KEPT = timedelta(days=1)
 """How long `load` still returns an intent or a command that ended."""
@@ -54,7 +60,7 @@ def table_store(
 
 
 class TableStore:
-    """Implements `scaler.ports.Store`. One event loop only, as the connections below it."""
+    """Implements `scaler.ports.Store` and `UsageTables`. One event loop only, as the connections below it."""
 
     def __init__(self, tables: Tables) -> None:
         """`tables` is closed with this store."""
@@ -201,21 +207,6 @@ class TableStore:
         """Write the shard's usage row of this minute (the last one in a minute wins)."""
         await self._tables.put("usage", record_row(day_partition(shard, at), minute_key(at), usage))
 
-    async def minutes(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
-        """Usage rows from `since` on and before `until`, oldest first, each with its minute as `at` (ISO)."""
-        first, last = since.astimezone(UTC).date(), until.astimezone(UTC).date()
-        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-        pages = await asyncio.gather(*(self._minutes_of(shard, day) for day in days))
-        begin, end = minute_of(since), minute_of(until)
-        return [row for page in pages for row in page if begin <= row["at"] < end]
-
-    async def _minutes_of(self, shard: str, day: date) -> list[dict[str, Any]]:
-        partition = day_partition(shard, datetime.combine(day, time(), UTC))
-        rows = await self._tables.query("usage", "PartitionKey eq @partition", {"partition": partition})
-        return [
-            {"at": f"{day}T{row['RowKey'][:2]}:{row['RowKey'][2:]}:00Z", **read_record(row)} for row in rows
-        ]
-
     async def decisions(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest decision records, newest first, of today and yesterday."""
         return await self._newest("decisions", shard, now, limit)
@@ -223,6 +214,118 @@ class TableStore:
     async def events(self, shard: str, now: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest events, newest first, of today and yesterday."""
         return await self._newest("events", shard, now, limit)
+
+    # --- usage --------------------------------------------------------------------------
+
+    async def minutes(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Usage rows from `since` on and before `until`, oldest first, each with its minute as `at` (ISO)."""
+        return await self._minutes(shard, since, until, None)
+
+    async def figures(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Return the same without their machines."""
+        return await self._minutes(shard, since, until, ("PartitionKey", "RowKey", "unknown", *FIGURES))
+
+    async def _minutes(
+        self, shard: str, since: datetime, until: datetime, columns: Sequence[str] | None
+    ) -> list[dict[str, Any]]:
+        pages = await asyncio.gather(
+            *(self._minutes_of(shard, day, columns, *_keys(day, since, until)) for day in _days(since, until))
+        )
+        return [row for page in pages for row in page]
+
+    async def _minutes_of(
+        self, shard: str, day: date, columns: Sequence[str] | None, first: str, end: str
+    ) -> list[dict[str, Any]]:
+        where = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end"
+        keys = {"partition": _day_partition(shard, day), "first": first, "end": end}
+        rows = await self._tables.query("usage", where, keys, columns=columns)
+        return [
+            {"at": f"{day}T{row['RowKey'][:2]}:{row['RowKey'][2:]}:00Z", **read_record(row)} for row in rows
+        ]
+
+    async def first_minute(self, shard: str) -> datetime | None:
+        """Return the minute of the oldest usage row; None: there is none."""
+        rows = await self._tables.query("usage", *_partitions(shard), 1, ("PartitionKey", "RowKey"))
+        if not rows:
+            return None
+        day = rows[0]["PartitionKey"].rpartition("|")[2]
+        return datetime.strptime(f"{day}{rows[0]['RowKey']}", "%Y%m%d%H%M").replace(tzinfo=UTC)
+
+    async def reckoned_until(self, shard: str) -> datetime | None:
+        """Return the end of the last hour whose rows are written; None: no hour is."""
+        row = await self._tables.get("shards", shard, RECKONED)
+        return None if row is None else read_time(row["reckoned_until"])
+
+    async def put_reckoned_until(self, shard: str, until: datetime) -> None:
+        """Remember it."""
+        row = {"PartitionKey": shard, "RowKey": RECKONED, "schema": SCHEMA, "reckoned_until": until}
+        await self._tables.put("shards", row)
+
+    async def put_hour(
+        self, shard: str, hour: datetime, rows: Sequence[Mapping[str, Any]], samples: Mapping[str, Any]
+    ) -> None:
+        """Write the rows of one UTC hour: a row a machine, and its samples by vmId."""
+        partition, end = day_partition(shard, hour), f"|{hour:%H}"
+        await self._tables.put_all(
+            "samples", [record_row(partition, vm_id + end, cells) for vm_id, cells in samples.items()]
+        )
+        await self._tables.put_all(
+            "bridgehours", [record_row(partition, str(row["vm_id"]) + end, row) for row in rows]
+        )
+
+    async def bridgehours(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Rows of the UTC hours that begin from `since` on and before `until`."""
+        pages = await asyncio.gather(
+            *(
+                self._tables.query(
+                    "bridgehours", "PartitionKey eq @partition", {"partition": _day_partition(shard, day)}
+                )
+                for day in _days(since, until)
+            )
+        )
+        begin, end = minute_of(since), minute_of(until)
+        found = [read_record(row) for page in pages for row in page]
+        return sorted(
+            (row for row in found if begin <= row["at"] < end), key=lambda row: (row["at"], row["name"])
+        )
+
+    async def put_day(self, shard: str, row: Mapping[str, Any]) -> None:
+        """Write one row of `daily`, by its `day`."""
+        await self._tables.put("daily", record_row(shard, str(row["day"]), row))
+
+    async def daily(self, shard: str, first: date, last: date) -> Sequence[Mapping[str, Any]]:
+        """Rows of `daily` from one local date to another, both included, oldest first."""
+        where = "PartitionKey eq @shard and RowKey ge @first and RowKey le @last"
+        keys = {"shard": shard, "first": first.isoformat(), "last": last.isoformat()}
+        return [read_record(row) for row in await self._tables.query("daily", where, keys)]
+
+    async def events_of(self, shard: str, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Events from `since` on and before `until`."""
+        where = "PartitionKey eq @partition and RowKey le @first and RowKey gt @end"
+        keys = {"first": f"{newest_first_key(since, 0)[:15]}~", "end": f"{newest_first_key(until, 0)[:15]}~"}
+        pages = [
+            await self._tables.query("events", where, {"partition": _day_partition(shard, day), **keys})
+            for day in _days(since, until)
+        ]
+        return [read_record(row) for page in pages for row in page]
+
+    async def remove_older(self, shard: str, before: date, most: int) -> int:
+        """Delete at most so many rows of UTC days before a date, `daily` excepted; return how many."""
+        gone = 0
+        for table in BY_DAY:
+            while gone < most:
+                rows = await self._tables.query(
+                    table,
+                    *_partitions(shard, before),
+                    min(TRANSACTION_ROWS, most - gone),
+                    ("PartitionKey", "RowKey"),
+                )
+                rows = [row for row in rows if row["PartitionKey"] == rows[0]["PartitionKey"]]
+                if not rows:
+                    break
+                await self._tables.delete_all(table, rows)
+                gone += len(rows)
+        return gone
 
     async def _append(
         self, table: str, shard: str, at: datetime, records: Sequence[Mapping[str, Any]]
@@ -262,3 +365,27 @@ class TableStore:
 
 def _is_gone(value: object) -> bool:
     return isinstance(value, BridgeMemory) and value.phase is Phase.GONE
+
+
+def _days(since: datetime, until: datetime) -> list[date]:
+    """UTC days that a time touches."""
+    first, last = since.astimezone(UTC).date(), (until.astimezone(UTC) - timedelta(microseconds=1)).date()
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _keys(day: date, since: datetime, until: datetime) -> tuple[str, str]:
+    """First RowKey of a day's minutes within a time, and the one behind the last."""
+    begin, end = minute_of(since), minute_of(until)
+    today = day.isoformat()
+    first = begin[11:16].replace(":", "") if begin[:10] == today else "0000"
+    return first, end[11:16].replace(":", "") if end[:10] == today else "2400"
+
+
+def _day_partition(shard: str, day: date) -> str:
+    return day_partition(shard, datetime.combine(day, time(), UTC))
+
+
+def _partitions(shard: str, before: date | None = None) -> tuple[str, dict[str, Any]]:
+    """Filter for all partitions `shard|yyyymmdd` of a shard, or those before a day."""
+    end = _day_partition(shard, before) if before else f"{shard}|~"
+    return "PartitionKey ge @first and PartitionKey lt @end", {"first": f"{shard}|", "end": end}

@@ -72,13 +72,21 @@ class Tables:
         return rows[0] if rows else None
 
     async def query(
-        self, table: str, where: str, parameters: Mapping[str, Any], limit: int | None = None
+        self,
+        table: str,
+        where: str,
+        parameters: Mapping[str, Any],
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
     ) -> list[TableEntity]:
-        """Return the rows of an OData filter in key order, at most `limit`."""
+        """Return the rows of an OData filter in key order, at most `limit`, of these columns only."""
         rows: list[TableEntity] = []
         async with _asking(f"read {table}"):
             pages = self._client(table).query_entities(
-                where, parameters=dict(parameters), results_per_page=limit
+                where,
+                parameters=dict(parameters),
+                results_per_page=limit,
+                **({"select": list(columns)} if columns else {}),
             )
             async for row in pages:
                 rows.append(row)
@@ -105,6 +113,21 @@ class Tables:
         """Write a row whatever is there."""
         async with _asking(f"write {table}"):
             await self._client(table).upsert_entity(row, mode=UpdateMode.REPLACE)
+
+    async def put_all(self, table: str, rows: Sequence[Entity]) -> None:
+        """Write rows of one partition whatever is there, in transactions of at most 100."""
+        for start in range(0, len(rows), TRANSACTION_ROWS):
+            chunk = rows[start : start + TRANSACTION_ROWS]
+            async with _asking(f"write {table}"):
+                await self._client(table).submit_transaction(
+                    [("upsert", row, {"mode": UpdateMode.REPLACE}) for row in chunk]
+                )
+
+    async def delete_all(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Delete at most 100 rows of one partition. Raises `StateChanged` where one is gone already."""
+        async with _asking(f"delete from {table}"):
+            keys = [{name: row[name] for name in ("PartitionKey", "RowKey")} for row in rows]
+            await self._client(table).submit_transaction([("delete", each) for each in keys])
 
     async def _create(self, name: str) -> None:
         async with _asking(f"create table {name}"):

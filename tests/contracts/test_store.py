@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,11 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture(params=["memory", "tables"])
 async def store(request: pytest.FixtureRequest, tables: TableStore) -> Store:
     return MemoryStore() if request.param == "memory" else tables
+
+
+def usage(store: Store) -> Any:
+    """The same store as the usage port sees it."""
+    return store
 
 
 def bridge(number: int = 1, phase: Phase = Phase.READY) -> BridgeMemory:
@@ -190,6 +196,68 @@ async def test_minutes_are_read_in_their_order_and_no_others(store: Store):
     ]
     assert [(row["people"], row["capacity"]) for row in rows] == [(1, None), (2, None), (3, None)]
     assert await store.minutes("c", start, start + MINUTE) == []
+
+
+async def test_figures_are_minutes_without_their_machines(store: Store):
+    """Days of minutes are small to read; unknown stays unknown, and what a row does not have is not told."""
+    figures = {"listed": 2, "capacity": None, "out_mbps": 1.5}
+    await usage(store).append_usage("a", NOW, {**figures, "machines_1": "[]"})
+    (row,) = await usage(store).figures("a", NOW.replace(second=0), NOW + MINUTE)
+    assert dict(row) == {"at": "2026-03-01T12:00:00Z", **figures}
+    assert await usage(store).first_minute("a") == NOW.replace(second=0, microsecond=0)
+    assert await usage(store).first_minute("b") is None
+
+
+async def test_reckoned_hours_and_days_are_read_back(store: Store):
+    """Rows of an hour by machine, rows of a day by date; written again they are replaced, not doubled."""
+    tables, hour = usage(store), NOW.replace(hour=23, minute=0, second=0, microsecond=0)
+    assert await tables.reckoned_until("a") is None
+    row: dict[str, Any] = {"at": "2026-03-01T23:00:00Z", "vm_id": "vm-1", "name": "jvb_1", "cpu": None}
+    for calls in (1, 2):
+        row["calls"] = calls
+        await tables.put_hour("a", hour, [dict(row)], {"vm-1": {"m00": "{}", "m59": "{}"}})
+        await tables.put_day("a", {"day": "2026-03-01", "calls": calls})
+    await tables.put_hour("a", hour + timedelta(hours=1), [{**row, "at": "2026-03-02T00:00:00Z"}], {})
+    await tables.put_hour("b", hour, [], {})
+    await tables.put_day("a", {"day": "2026-03-03"})
+    await tables.put_reckoned_until("a", hour + timedelta(hours=1))
+    assert await tables.reckoned_until("a") == hour + timedelta(hours=1)
+    assert [dict(each) for each in await tables.bridgehours("a", hour, hour + MINUTE)] == [row]
+    found = await tables.bridgehours("a", hour - timedelta(hours=9), hour + timedelta(hours=2))
+    assert [each["at"] for each in found] == ["2026-03-01T23:00:00Z", "2026-03-02T00:00:00Z"]
+    days = await tables.daily("a", hour.date(), hour.date() + timedelta(days=1))
+    assert [dict(each) for each in days] == [{"day": "2026-03-01", "calls": 2}]
+    assert await tables.daily("b", hour.date(), hour.date()) == []
+
+
+async def test_events_of_a_time_are_those_of_that_time(store: Store):
+    """From its first millisecond on and before its last, over midnight."""
+    begin = NOW.replace(hour=22)
+    for at in (begin - MINUTE / 60, begin, begin + timedelta(hours=3), begin + timedelta(hours=4)):
+        await store.append_events("a", at, [{"hour": at.hour, "minute": at.minute}])
+    found = await usage(store).events_of("a", begin, begin + timedelta(hours=4))
+    assert sorted(each["hour"] for each in found) == [1, 22]
+
+
+async def test_old_days_are_forgotten_a_bounded_piece_at_a_time(store: Store):
+    """Rows of UTC days before the date go, oldest first, those of other shards and of `daily` stay."""
+    tables, day = usage(store), timedelta(days=1)
+    for at in (NOW - 2 * day, NOW - day, NOW):
+        for number in range(3):
+            await store.append_usage("a", at + number * MINUTE, {"n": number})
+            await store.append_decision("a", at + number * MINUTE, {"n": number})
+        await store.append_events("a", at, [{"n": 1}])
+        await tables.put_hour("a", at, [{"at": "x", "vm_id": "v", "name": "n"}], {"v": {"m00": "{}"}})
+    await store.append_usage("ab", NOW - 2 * day, {"n": 1})
+    await tables.put_day("a", {"day": "2026-01-01"})
+    assert await tables.remove_older("a", NOW.date(), 5) == 5
+    assert await tables.remove_older("a", NOW.date(), 100) == 2 * 9 - 5
+    assert await tables.remove_older("a", NOW.date(), 100) == 0
+    assert len(await tables.minutes("a", NOW - 9 * day, NOW + day)) == 3
+    assert len(await tables.minutes("ab", NOW - 9 * day, NOW + day)) == 1
+    assert len(await store.decisions("a", NOW, 10)) == 3
+    assert await tables.bridgehours("a", NOW - 9 * day, NOW - day) == []
+    assert len(await tables.daily("a", NOW.date() - 99 * day, NOW.date())) == 1
 
 
 async def test_writing_nothing_is_harmless(store: Store):

@@ -7,11 +7,11 @@ from typing import Any
 from scaler.minutes import thinned
 
 ROWS: list[dict[str, Any]] = [
-    {"at": "2026-03-04T12:00:00Z", "shard": "a", "people": 10, "capacity": 2},
-    {"at": "2026-03-04T12:04:00Z", "shard": "a", "people": 20, "capacity": None},
-    {"at": "2026-03-04T12:05:00Z", "shard": "a", "people": None, "capacity": None},
-    {"at": "2026-03-04T12:04:00Z", "shard": "b", "people": 1, "capacity": 1},
-    {"at": "2026-03-04T13:00:00Z", "shard": "a", "people": 7, "capacity": 1},
+    {"at": "2026-03-04T12:00:00Z", "shard": "a", "maximum": 4, "people": 10, "capacity": 2},
+    {"at": "2026-03-04T12:04:00Z", "shard": "a", "maximum": 4, "people": 20, "capacity": None},
+    {"at": "2026-03-04T12:05:00Z", "shard": "a", "maximum": 4, "people": None, "capacity": None},
+    {"at": "2026-03-04T12:04:00Z", "shard": "b", "maximum": 4, "people": 1, "capacity": 1},
+    {"at": "2026-03-04T13:00:00Z", "shard": "a", "maximum": 4, "people": 7, "capacity": 1},
 ]
 
 
@@ -24,8 +24,16 @@ def test_each_minute_stays_as_it_is_where_nothing_is_thinned():
 def test_a_figure_is_the_mean_of_what_is_known():
     """What is not known is left out, and is not a zero; a step without a row has no row."""
     assert thinned(ROWS, 5) == [
-        {"at": "2026-03-04T12:00:00Z", "shard": "a", "people": 15, "capacity": 2},
-        {"at": "2026-03-04T12:05:00Z", "shard": "a", "people": None, "capacity": None},
-        {"at": "2026-03-04T12:00:00Z", "shard": "b", "people": 1, "capacity": 1},
-        {"at": "2026-03-04T13:00:00Z", "shard": "a", "people": 7, "capacity": 1},
+        {"at": "2026-03-04T12:00:00Z", "shard": "a", "maximum": 4, "people": 15, "capacity": 2},
+        {"at": "2026-03-04T12:05:00Z", "shard": "a", "maximum": 4, "people": None, "capacity": None},
+        {"at": "2026-03-04T12:00:00Z", "shard": "b", "maximum": 4, "people": 1, "capacity": 1},
+        {"at": "2026-03-04T13:00:00Z", "shard": "a", "maximum": 4, "people": 7, "capacity": 1},
     ]
+
+
+def test_a_minute_in_which_azure_did_not_answer_is_a_gap():
+    """Its zeros are no figures: they are in no mean, and a step of nothing else has no row."""
+    held = {"at": "2026-03-04T12:01:00Z", "shard": "a", "maximum": 0, "people": 0, "capacity": None}
+    alone = {**held, "at": "2026-03-04T12:31:00Z", "maximum": None, "people": None}
+    for step in (1, 5, 60):
+        assert thinned([*ROWS, held, alone], step) == thinned(ROWS, step)
