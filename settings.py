@@ -6,6 +6,7 @@ A fault is one sentence: the field, its value, what is allowed.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from scaler.costs import faults_in_prices
 from scaler.errors import ConfigurationInvalid
 from scaler.policy import KNOBS, ScalingPolicy, read_policy
 
@@ -42,6 +44,7 @@ _KNOWN = frozenset(
         "SCALER_BRIDGE_PORT",
         "SCALER_DRY_RUN",
         "SCALER_OWNER",
+        "SCALER_PRICES",
     }
 )
 DEFAULT_ARM_ENDPOINT = "https://management.azure.com"
@@ -75,6 +78,8 @@ class Settings:
     owner: str
     dry_run: bool
     client_id: str | None
+    prices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What the operator pays, over the list prices."""
 
 
 def from_env(env: Mapping[str, str]) -> Settings:
@@ -103,6 +108,8 @@ class _Reader:
         port = self._port("SCALER_BRIDGE_PORT", self._port_text())
         shards = self._shards(metrics, port)
         dry_run = self._flag("SCALER_DRY_RUN")
+        prices = self._json("SCALER_PRICES", dict, "{}") or {}
+        self.faults += [f"SCALER_PRICES.{fault}" for fault in faults_in_prices(prices)]
         if self.faults:
             return None
         return Settings(
@@ -114,6 +121,7 @@ class _Reader:
             owner=self.env.get("SCALER_OWNER") or DEFAULT_OWNER,
             dry_run=dry_run,
             client_id=self.env.get("AZURE_CLIENT_ID") or None,
+            prices=prices,
         )
 
     def _fault(self, field: str, value: object, allowed: str) -> None:

@@ -17,6 +17,7 @@ import orjson
 from scaler import answers, desk
 from scaler.boots import NotTaken, Refusal
 from scaler.callbacks import BootCalls
+from scaler.costs import prices_over
 from scaler.errors import ConfigurationInvalid, LeaseHeld, Refused, StateChanged, TryNextTick
 from scaler.exposition import CONTENT_TYPE
 from scaler.inspection import Inspector, Surroundings
@@ -423,6 +424,7 @@ def _build(settings: Settings, clock: Clock) -> Running:
     from colibri.client import colibri_http_client
     from compute.identity import managed_identity
     from compute.pipeline import quiet_sdk_logging
+    from compute.prices import LIST_PRICES
     from compute.sizes import size_of
     from state.store import table_store
 
@@ -449,8 +451,9 @@ def _build(settings: Settings, clock: Clock) -> Running:
         size_of=size_of,
         dry_run=settings.dry_run,
     )
+    prices = prices_over(LIST_PRICES, settings.prices)
     inspector = Inspector(scaler, settings.owner, build.surroundings, store.ensure_tables)
-    return Running(scaler, store.ensure_tables, resources, inspector, Books(store))
+    return Running(scaler, store.ensure_tables, resources, inspector, Books(store, prices))
 
 
 class _ShardBuilder:

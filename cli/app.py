@@ -256,10 +256,10 @@ def watch(session: Session, every: float, times: int | None) -> None:
 @click.option("--shard", help="Only this shard.")
 @click.option(
     "--step",
-    type=click.Choice(["1", "5", "15", "60"]),
+    type=click.Choice(["1", "5", "15", "60", "day"]),
     default="60",
     show_default=True,
-    help="Minutes a row.",
+    help="Minutes a row, or whole days.",
 )
 @click.option("--csv", is_flag=True, help="CSV (RFC 4180), for a spreadsheet.")
 @asks
@@ -274,7 +274,8 @@ def report(
         click.echo(app.text("usage", format="csv", **asked), nl=False)
         return
     answer = app.get("usage", **asked)
-    session.tell(answer, lambda console, told: show.rows(console, told["rows"], show.USAGE))
+    columns = show.DAYS if step == "day" else show.USAGE
+    session.tell(answer, lambda console, told: show.rows(console, told["rows"], columns))
 
 
 # --- commanding -----------------------------------------------------------------------------

@@ -271,6 +271,19 @@ USAGE = (
     "out_mbps",
 )
 """What fits a terminal; JSON and CSV have everything."""
+DAYS = (
+    "day",
+    "shard",
+    "coverage",
+    "bridge_hours",
+    "bridges_peak",
+    "conference_hours",
+    "egress_gb",
+    "cost",
+    "currency",
+    "saving",
+)
+"""Of a day, what fits."""
 
 
 def rows(console: Console, found: Sequence[Json], columns: Sequence[str]) -> None:
@@ -281,6 +294,6 @@ def rows(console: Console, found: Sequence[Json], columns: Sequence[str]) -> Non
     table = _table(*columns)
     for row in found:
         # Without its seconds and its T a moment fits a narrow terminal.
-        at = str(row["at"])[:16].replace("T", " ")
+        at = str(row[columns[0]])[:16].replace("T", " ")
         table.add_row(at, *(_text(_rounded(row.get(name))) for name in columns[1:]))
     console.print(table)

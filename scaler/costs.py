@@ -6,7 +6,8 @@ A price that is not known is no zero: what depends on it is not known either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,51 @@ class Prices:
     def hour(self, vm_size: str | None) -> float | None:
         """Price of one hour of a VM size, in any case."""
         return None if vm_size is None else self.vm_hour.get(vm_size.lower())
+
+
+def faults_in_prices(given: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with an operator's prices: one line for each field, with what is allowed."""
+    faults = [
+        f"{name}: no such field, allowed: {', '.join(_FIELDS)}" for name in sorted(given.keys() - _FIELDS)
+    ]
+    for name, (fits, allowed) in _FIELDS.items():
+        if name in given and not fits(given[name]):
+            faults.append(f"{name}: is {given[name]!r}, allowed: {allowed}")
+    if given and "as_of" not in given:
+        faults.append(f"as_of: is missing, allowed: {_FIELDS['as_of'][1]}")
+    return faults
+
+
+def prices_over(list_prices: Prices, given: Mapping[str, Any]) -> Prices:
+    """Return the operator's prices over the list's; of another currency than the list's, only his own."""
+    if not given:
+        return list_prices
+    currency = given.get("currency", list_prices.currency)
+    listed = list_prices if currency == list_prices.currency else Prices(currency, "", {}, None)
+    own = {size.lower(): float(price) for size, price in given.get("vm_hour", {}).items()}
+    return Prices(
+        currency, given["as_of"], {**listed.vm_hour, **own}, given.get("egress_gb", listed.egress_gb)
+    )
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
+def _are_prices(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_price(price) for price in value.values())
+
+
+_MOST = 1_000_000
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "currency": (lambda v: isinstance(v, str) and bool(re.fullmatch("[A-Z]{3}", v)), "three letters, as EUR"),
+    "as_of": (
+        lambda v: isinstance(v, str) and bool(re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", v)),
+        "when they were looked up, as 2026-11",
+    ),
+    "vm_hour": (_are_prices, "an object with the price of an hour by VM size"),
+    "egress_gb": (_is_price, f"a number from 0 to {_MOST}"),
+}
 
 
 def cost_of(day: Mapping[str, Any], hours: Iterable[Mapping[str, Any]], prices: Prices) -> dict[str, Any]:

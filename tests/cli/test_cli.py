@@ -194,6 +194,11 @@ async def test_report_is_a_table_json_or_csv(terminal: Terminal):
     lines = (await terminal.run("report", "--csv", "--step", "1", "--shard", SHARD)).out.splitlines()
     assert lines[0].startswith("at,shard,listed,healthy,accepting")
     assert len(lines) == 4
+    day = await terminal.run("report", "--day", "2026-11-18", "--step", "day")
+    assert "2026-11-18" in day.out
+    (row,) = (await terminal.asks("report", "--day", "2026-11-18", "--step", "day"))["rows"]
+    assert (row["currency"], row["bridges_peak"]) == ("USD", 2)
+    assert row["cost"] is not None
     empty = await terminal.run("report", "--day", "2020-01-01")
     assert "Nothing was recorded" in empty.out
     assert (await terminal.run("report", "--csv", "--shard", "x")).code == Exit.REFUSED

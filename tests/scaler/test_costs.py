@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from scaler.costs import Prices, cost_of
+from compute.prices import LIST_PRICES
+from compute.sizes import _SIZES
+from scaler.costs import Prices, cost_of, faults_in_prices, prices_over
 from scaler.days import day_row
 
 PRICES = Prices("EUR", "2026-11", {"standard_f8s_v2": 0.4, "standard_f4s_v2": 0.2}, 0.08)
@@ -52,6 +54,46 @@ def test_what_has_no_price_has_no_cost(
     told = cost_of(day, rows, prices)
     perhaps = {"cost_per_conference_hour"} if "cost" in unknown or not day["conference_hours"] else set()
     assert {name for name, value in told.items() if value is None} == unknown | perhaps
+
+
+def test_an_operators_prices_stand_over_those_of_the_list():
+    """In the list's currency what he does not give is the list's; in another one only his own count."""
+    assert prices_over(PRICES, {}) is PRICES
+    own = {"as_of": "2027-01", "vm_hour": {"Standard_F8s_v2": 1}}
+    same = prices_over(PRICES, own)
+    assert (same.currency, same.as_of, same.egress_gb) == ("EUR", "2027-01", 0.08)
+    assert (same.hour("STANDARD_F8S_V2"), same.hour("Standard_F4s_v2")) == (1, 0.2)
+    other = prices_over(PRICES, {**own, "currency": "USD"})
+    assert (other.currency, other.hour("Standard_F4s_v2"), other.egress_gb) == ("USD", None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({}, []),
+        ({"as_of": "2026-11-30", "currency": "EUR", "vm_hour": {}, "egress_gb": 0}, []),
+        ({"egress_gb": 0.1}, ["as_of"]),
+        (
+            {"as_of": "lately", "currency": 7, "vm_hour": [], "egress_gb": -1},
+            ["currency", "as_of", "vm_hour", "egress_gb"],
+        ),
+        (
+            {"as_of": 2026, "vm_hour": {"x": "1"}, "egress_gb": float("nan"), "vat": 1},
+            ["vat", "as_of", "vm_hour", "egress_gb"],
+        ),
+    ],
+)
+def test_each_fault_in_prices_is_named(given: dict[str, Any], names: list[str]):
+    """With the field and what is allowed."""
+    faults = faults_in_prices(given)
+    assert [fault.partition(":")[0] for fault in faults] == names
+    assert all("allowed: " in fault for fault in faults)
+
+
+def test_every_size_that_is_known_has_a_list_price():
+    """Or a deployment on it would show no money; the list is dated."""
+    assert all(LIST_PRICES.hour(size) for size in _SIZES)
+    assert faults_in_prices({"as_of": LIST_PRICES.as_of, "currency": LIST_PRICES.currency}) == []
 
 
 def test_a_day_has_its_money_where_there_are_prices():

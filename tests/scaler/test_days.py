@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scaler.costs import Prices
 from scaler.days import bounds, day_row, local_days
 from scaler.hours import hour_rows
 from scaler.samples import Minute, Sample, Spent
@@ -141,5 +142,5 @@ def test_a_boot_counts_once_however_many_minutes_tell_it():
 def test_every_column_of_a_day_is_documented():
     """docs/tables.md has each column of a day, and no other."""
     first_cells = " ".join(row[0] for row in rows(section("docs/tables.md", "daily")))
-    day = day_of(minutes(START, 1), [])
+    day = day_of(minutes(START, 1), [], prices=Prices("EUR", "2026-11", {}, None))
     assert set(re.findall(r"`(\w+)`", first_cells)) == set(day)
