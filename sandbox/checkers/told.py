@@ -109,7 +109,8 @@ class View:
         poll, row = self.poll(vm_id), self.rows.get(vm_id)
         if poll is None or poll.drain is not False:
             return False
-        leaving = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
+        fenced = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
+        leaving = fenced and not self._came_back(vm_id)
         drained = self.was_our_drain(vm_id) and not _is_another(row, poll)
         return not leaving and not drained
 
