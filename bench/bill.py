@@ -104,7 +104,8 @@ every poll wait for its deadline of {DEADLINE_S:g} s. CPU is reckoned at {CORES:
 
 ## Prices
 
-US list prices, without tax; look up those of your region before you rely on them.
+US list prices, without tax: those of Functions as of May 2025 in East US, the others assumed and not
+looked up. Look up those of your region before you rely on them.
 
 - Executions: ${PRICE_OF_A_MILLION:.2f} a million after {FREE_EXECUTIONS:,} free ones a month.
 - Memory and time: ${PRICE_OF_A_GB_S:.6f} a GB-second after {FREE_GB_S:,} free ones; an execution counts as
