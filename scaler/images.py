@@ -64,6 +64,13 @@ def proved_image(fleet: Fleet, state: ShardMemory) -> str | None:
     return max(sound, key=version_order, default=state.good_image)
 
 
+def left_behind(fleet: Fleet, good_image: str | None) -> tuple[Bridge, ...]:
+    """Bridges that serve and are made of an older version than the last good one, oldest first."""
+    newest = version_order(good_image or "")
+    images = ((b, b.instance.image or "") for b in fleet.live if b.instance)
+    return tuple(b for b, image in images if version_order(image) and version_order(image) < newest)
+
+
 def without_superseded(
     blocked: Mapping[str, datetime], target: str | None, made: Collection[str | None] = ()
 ) -> dict[str, datetime]:

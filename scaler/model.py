@@ -568,6 +568,8 @@ class ShardMemory:
     build: Build = Build()
     good_image: str | None = None
     """The last image version that is known to make good bridges: new machines are made of it."""
+    outdated_since: datetime | None = None
+    """Since when a bridge that serves is made of an older version than that."""
     blocked_images: dict[str, datetime] = field(default_factory=dict)
     """Image versions that made a bad canary, with since when: not used until unblocked or superseded."""
 

@@ -15,7 +15,14 @@ from itertools import takewhile
 from scaler import demand
 from scaler.canary import is_on_trial, judge, trial
 from scaler.decision import Alert, Drain, Event, EventKind, Reason, Refusal, Undrain, Vote
-from scaler.images import choose_target, follow_build, is_outdated, proved_image, without_superseded
+from scaler.images import (
+    choose_target,
+    follow_build,
+    is_outdated,
+    left_behind,
+    proved_image,
+    without_superseded,
+)
 from scaler.model import Bridge, Night, Phase, Purpose, ShardMemory
 from scaler.scale_in import Shrink, pace_objections
 from scaler.selection import (
@@ -39,6 +46,8 @@ NOTHING_TO_DO = "nothing to do"
 SWITCHED_OFF = "switched off"
 
 CLOCK_SET_BACK = timedelta(minutes=5)
+OUTDATED_FOR = timedelta(hours=24)
+"""So long every bridge had its night."""
 _ON_THE_WAY_OUT = frozenset({Phase.DRAINING, Phase.FENCED, Phase.DELETING})
 _IN_THE_WAY = frozenset({Purpose.FOREIGN, Purpose.OPERATOR})
 
@@ -54,6 +63,8 @@ def follow(fleet: Fleet, state: ShardMemory) -> tuple[ShardMemory, tuple[Event, 
         state = _went_on(fleet, state)
     if state.good_image is None:
         state = replace(state, good_image=proved_image(fleet, state))
+    behind = left_behind(fleet, state.good_image)
+    state = replace(state, outdated_since=(state.outdated_since or fleet.now) if behind else None)
     made = {b.instance.image for b in fleet.bridges if b.instance}
     blocked = without_superseded(state.blocked_images, state.night.target, made)
     state = replace(state, blocked_images=blocked)
@@ -383,6 +394,27 @@ def condemned_drains(fleet: Fleet, state: ShardMemory) -> Shrink:
 
 
 def alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
+    """What a person should know of images: a bad one, and bridges that stay on an old one."""
+    return (*_image_alerts(fleet, state), *_outdated_alerts(fleet, state))
+
+
+def _outdated_alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
+    """Bridges that no night could replace for a day, unless the nights are switched off."""
+    since = state.outdated_since
+    behind = left_behind(fleet, state.good_image)
+    if not behind or fleet.policy.recycle == "off" or since is None or fleet.now - since < OUTDATED_FOR:
+        return ()
+    text = f"{len(behind)} of {len(fleet.live)} bridges run an older image than {_version(state.good_image)}"
+    calls = "; ".join(f"{b.name}: {_calls(b)}" for b in behind[:5])
+    return (Alert("outdated", fleet.snapshot.shard, f"{text} since {since:%Y-%m-%d %H:%M} UTC: {calls}"),)
+
+
+def _calls(bridge: Bridge) -> str:
+    conferences = bridge.stats.conferences if bridge.stats is not None else None
+    return "calls not known" if conferences is None else f"{conferences} conferences"
+
+
+def _image_alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
     """A bad image, while its version is blocked; a canary that failed on a good one, until the next night."""
     night, shard = state.night, fleet.snapshot.shard
     if state.blocked_images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ DEFINITION = "/gallery/images/jvb"
 OLD, NEW = f"{DEFINITION}/versions/1.0.0", f"{DEFINITION}/versions/1.1.0"
 AT_NOON = policy(recycle_at="11:30", recycle_until="13:30", min_bridges=2, image_definition_id=DEFINITION)
 """`NOW` is 12:00."""
+DAY = 24 * HOUR
 DUE = Nightly((ImageVersion(NEW, usable=True),))
 
 
@@ -58,6 +60,42 @@ def at_night(*bridges: Bridge, night: Night | None = None, policy_: Any = AT_NOO
     """The decision of a tick while bridges are replaced."""
     changes.setdefault("scale_set", scale_set(len(bridges), image=NEW))
     return decided(*bridges, policy_=policy_, night=night or replacing(), good_image=NEW, **changes)
+
+
+# Left behind
+
+
+@pytest.mark.parametrize(
+    ("since", "policy_", "told"),
+    [
+        (DAY, AT_NOON, ["outdated"]),
+        (DAY - MINUTE, AT_NOON, []),
+        (None, AT_NOON, []),
+        (DAY, replace(AT_NOON, recycle="off"), []),
+    ],
+    ids=["a day", "less", "just now", "switched off"],
+)
+def test_a_bridge_that_no_night_could_replace_for_a_day_is_told(
+    since: timedelta | None, policy_: Any, told: list[str]
+) -> None:
+    """Its calls went on all night; a person decides whether to wait on."""
+    state: dict[str, Any] = {"good_image": NEW, "outdated_since": None if since is None else NOW - since}
+    behind = decided(old("a", 5 * HOUR, **busy()), new("b"), policy_=policy_, **state)
+    assert [kind for kind in alert_kinds(behind) if kind == "outdated"] == told
+    assert behind.memory.outdated_since == (state["outdated_since"] or NOW)
+    if told:
+        (alert,) = (each for each in behind.alerts if each.kind == "outdated")
+        assert "1 of 2 bridges" in alert.text
+        assert "a: 1 conferences" in alert.text
+
+
+def test_nobody_is_left_behind_where_all_run_the_good_image() -> None:
+    """A newer one than that is on trial, and is not behind."""
+    state: dict[str, Any] = {"good_image": OLD, "outdated_since": NOW - DAY}
+    assert decided(old("a"), new("b"), policy_=AT_NOON, **state).memory.outdated_since is None
+    assert decided(old("a"), new("b"), policy_=AT_NOON, outdated_since=NOW - DAY).memory.outdated_since == (
+        NOW - DAY
+    )
 
 
 # Opening and ending
