@@ -178,7 +178,7 @@ class Running:
         books: Books,
     ) -> None:
         """`make_tables` is called before the first question; `resources` are closed with it."""
-        self._books = books
+        self.books = books
         self.engine, self._make_tables, self._resources = engine, make_tables, resources
         self._inspector = inspector
         self._has_tables = False
@@ -195,7 +195,7 @@ class Running:
             await self.engine.nightly()
             # Beside the ticks, so that nothing that scales waits for a report.
             for name, shard in self.engine.shards.items():
-                await reckon(self._books, name, shard.policy, self.engine.clock.now())
+                await reckon(self.books, name, shard.policy, self.engine.clock.now())
 
     async def _has_its_tables(self) -> bool:
         try:
@@ -284,7 +284,7 @@ class Running:
             since, until, step, form = _asked_usage(asked, self.engine.clock.now())
         except ValueError as error:
             return _json(400, {"error": str(error)})
-        shard, engine, books = asked.get("shard"), self.engine, self._books
+        shard, engine, books = asked.get("shard"), self.engine, self.books
         if form == "csv":
             return await self._sheet(lambda: answers.usage_sheet(engine, books, shard, since, until, step))
         return await self._answered(200, lambda: answers.usage(engine, books, shard, since, until, step))

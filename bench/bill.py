@@ -10,22 +10,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.timing import Figures
+from scaler.policy import KNOBS
 
 MINUTES = 43_200
 """Of a month of 30 days: ticks, and scrapes."""
 NIGHTLY = MINUTES // 15
+HOURS, DAYS = MINUTES // 60, MINUTES // 1440
 MEMORY_GB = 0.5
 CORES = 0.25
 """What an instance of 512 MB has: CPU seconds take four times as long there."""
 DEADLINE_S = 3.0
 """One dead bridge makes every poll wait for its deadline."""
+CALL_S = 0.01
+"""One operation on a table, as it is waited for."""
 SHORTEST_S = 1.0
 """An execution is billed as one second at least."""
 
 FREE_EXECUTIONS, PRICE_OF_A_MILLION = 250_000, 0.40
 FREE_GB_S, PRICE_OF_A_GB_S = 100_000, 0.000026
 PRICE_OF_10_000_TABLE_OPERATIONS = 0.00036
+PRICE_OF_A_GB_MONTH = 0.045
 FREE_METRIC_CALLS, PRICE_OF_1_000_METRIC_CALLS = 1_000_000, 0.01
+
+DAYS_KEPT: int = KNOBS["retention_days"].default
 
 FLEETS = (5, 50, 500)
 
@@ -39,6 +46,8 @@ class Month:
     executions: int
     gb_s: float
     table_operations: float
+    stored_gb: float
+    """Of usage, with the default retention."""
     metric_calls: float
 
     @property
@@ -48,6 +57,7 @@ class Month:
             max(0, self.executions - FREE_EXECUTIONS) / 1e6 * PRICE_OF_A_MILLION
             + max(0.0, self.gb_s - FREE_GB_S) * PRICE_OF_A_GB_S
             + self.table_operations / 10_000 * PRICE_OF_10_000_TABLE_OPERATIONS
+            + self.stored_gb * PRICE_OF_A_GB_MONTH
             + max(0.0, self.metric_calls - FREE_METRIC_CALLS) / 1_000 * PRICE_OF_1_000_METRIC_CALLS
         )
 
@@ -57,25 +67,58 @@ class Month:
         return self.executions <= FREE_EXECUTIONS and self.gb_s <= FREE_GB_S
 
 
-def month(bridges: int, tick: Figures) -> Month:
-    """Reckon a month from one steady tick (`bench.cases.tick`)."""
+def month(bridges: int, tick: Figures, usage: Figures) -> Month:
+    """Reckon a month from one steady tick and one day of usage (`bench.cases.tick`, `usage`)."""
     seconds = max(SHORTEST_S, DEADLINE_S + tick["tick_s"] / CORES)
     ticks = MINUTES + NIGHTLY
     return Month(
         bridges=bridges,
         tick_seconds=seconds,
         executions=ticks + MINUTES,
-        gb_s=(ticks * seconds + MINUTES * SHORTEST_S) * MEMORY_GB,
+        gb_s=(ticks * seconds + MINUTES * SHORTEST_S + usage_seconds(usage)) * MEMORY_GB,
         # A scrape reads the rows of the shard: the four queries of a load.
-        table_operations=ticks * tick["calls_tables"] + MINUTES * 4,
+        table_operations=ticks * tick["calls_tables"] + MINUTES * 4 + usage_operations(usage),
+        stored_gb=usage["mb_a_day"] * DAYS_KEPT / 1000,
         metric_calls=ticks * tick["calls_monitor"],
     )
 
 
+def usage_operations(usage: Figures) -> float:
+    """Of a month: what is reckoned each hour and each day, and the runs between that find nothing to do."""
+    return (
+        HOURS * usage["calls_an_hour"] + DAYS * usage["calls_a_day"] + (NIGHTLY - HOURS) * usage["calls_idle"]
+    )
+
+
+def usage_seconds(usage: Figures) -> float:
+    """Of a month, behind the ticks of the same executions."""
+    return HOURS * usage["hour_s"] / CORES + usage_operations(usage) * CALL_S
+
+
 def cost_page(measured: Mapping[str, Figures]) -> str:
     """The page, as Markdown."""
-    months = [month(n, measured[f"tick_{n}"]) for n in FLEETS]
-    return _PAGE.format(rows="\n".join(_row(each) for each in months))
+    months = [month(n, measured[f"tick_{n}"], measured[f"usage_{n}"]) for n in FLEETS]
+    usages = {n: measured[f"usage_{n}"] for n in FLEETS}
+    return _PAGE.format(
+        rows="\n".join(_row(each) for each in months),
+        usage="\n".join(_usage_row(n, each) for n, each in usages.items()),
+    )
+
+
+def _usage_row(bridges: int, usage: Figures) -> str:
+    operations = usage_operations(usage)
+    stored_gb = usage["mb_a_day"] * DAYS_KEPT / 1000
+    cells = (
+        f"{bridges}",
+        f"{usage['calls_an_hour']:.0f}",
+        f"{usage['calls_a_day']:.0f}",
+        f"{operations:,.0f}",
+        f"${operations / 10_000 * PRICE_OF_10_000_TABLE_OPERATIONS:.4f}",
+        f"{usage['mb_a_day']:.1f} MB",
+        f"{stored_gb:.2f} GB",
+        f"${stored_gb * PRICE_OF_A_GB_MONTH:.2f}",
+    )
+    return "| " + " | ".join(cells) + " |"
 
 
 def _row(month: Month) -> str:
@@ -102,6 +145,17 @@ every poll wait for its deadline of {DEADLINE_S:g} s. CPU is reckoned at {CORES:
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
 {{rows}}
 
+## Usage
+
+Of that, the tables of usage. Each minute's row is written anyway; what follows is what is reckoned from it,
+beside the ticks: each hour the rows of its machines, each day its row, and what is too old is deleted. The
+other runs of the quarter of an hour find nothing to do, and read one row. Kept for {DAYS_KEPT} days, the
+default of `retention_days`.
+
+| bridges | operations an hour | and a day | a month | cost | rows of a day | kept | cost a month |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+{{usage}}
+
 ## Prices
 
 US list prices, without tax: those of Functions as of May 2025 in East US, the others assumed and not
@@ -112,9 +166,10 @@ looked up. Look up those of your region before you rely on them.
   {SHORTEST_S:g} s at least. Both grants are of a subscription.
 - Table storage: ${PRICE_OF_10_000_TABLE_OPERATIONS} for 10,000 operations; a transaction of up to 100 rows is
   reckoned as one.
+- Rows that are kept: ${PRICE_OF_A_GB_MONTH} for a GB and month.
 - Azure Monitor: {FREE_METRIC_CALLS:,} metric calls a month are free, then
   ${PRICE_OF_1_000_METRIC_CALLS} for 1,000.
 
-Not in it: Application Insights (a log line and a request a tick lie under its 5 free GB), the storage of a
-few MB of rows, and the virtual network, which costs nothing by itself.
+Not in it: Application Insights (a log line and a request a tick lie under its 5 free GB), the rows of
+decisions and events, a few MB a day, and the virtual network, which costs nothing by itself.
 """

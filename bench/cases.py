@@ -15,8 +15,8 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -192,18 +192,25 @@ class _Counter(logging.Handler):
         self.requests += record.getMessage().startswith("Request URL")
 
 
-async def _calls_of_a_minute(set_up: Stage, app: Any) -> Figures:
-    """Count the HTTP calls of one steady tick by neighbour."""
+@contextmanager
+def _counted() -> Iterator[_Counter]:
+    """Count the requests to the tables meanwhile."""
     sdk = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
     counter = _Counter()
-    await set_up.advance(set_up.clock.now() + timedelta(minutes=1))
-    since, _ = await set_up.calls()
     sdk.addHandler(counter)
     sdk.setLevel(logging.INFO)
     sdk.propagate = False
-    await app.tick()
+    yield counter
     sdk.setLevel(logging.WARNING)
     sdk.removeHandler(counter)
+
+
+async def _calls_of_a_minute(set_up: Stage, app: Any) -> Figures:
+    """Count the HTTP calls of one steady tick by neighbour."""
+    await set_up.advance(set_up.clock.now() + timedelta(minutes=1))
+    since, _ = await set_up.calls()
+    with _counted() as counter:
+        await app.tick()
     _, served = await set_up.calls(since)
     faces = Counter(call[1] for call in served)
     return {
@@ -257,6 +264,72 @@ async def _arm_bodies(set_up: Stage) -> list[bytes]:
         async for _ in pages:
             pass
     return bodies
+
+
+# --- usage --------------------------------------------------------------------------------
+
+
+async def usage(bridges: int) -> Figures:
+    """Requests to the tables, and CPU, of what is reckoned of a day: an hour, its end, its going."""
+    from scaler.policy import ScalingPolicy
+    from scaler.reckon import reckon
+
+    midnight = START.replace(hour=0)
+    async with fleet(bridges) as set_up, _app(set_up) as app:
+        for _ in range(WARM_UP_TICKS):
+            await _minute(set_up, app)
+        store, (name,) = app.books.tables, app.engine.shards
+        now = set_up.clock.now()
+        (*_, row) = await store.minutes(name, now - timedelta(hours=1), now + timedelta(minutes=1))
+        for number in range(24 * 60 + 10):
+            at = midnight + timedelta(minutes=number)
+            await store.append_usage("new", at, {**row, "seen_at": round(at.timestamp() * 1000)})
+            await store.append_decision("new", at, {"at": at.isoformat()})
+
+        async def run(now: datetime, retention_days: int = 30) -> tuple[int, int]:
+            policy = ScalingPolicy(max_bridges=bridges, retention_days=retention_days)
+            with _counted() as counter:
+                return await reckon(app.books, "new", policy, now), counter.requests
+
+        ends = [midnight + timedelta(hours=hour + 1, minutes=5) for hour in range(24)]
+        hours = [await run(end) for end in ends]
+        _, idle = await run(ends[-1])
+        await store.put_reckoned_until("new", midnight + timedelta(hours=10))
+        spent = await cpu_of(partial(run, ends[10]))
+        kept = [await _bytes_of_a_day(set_up, table) for table in ("usage", "samples", "bridgehours")]
+        later = midnight + timedelta(days=5)
+        for number in range(0, 14 * 60, 30):
+            at = later + timedelta(minutes=number)
+            await store.append_usage("new", at, {**row, "seen_at": round(at.timestamp() * 1000)})
+        await store.put_reckoned_until("new", later)
+        going = [await run(later + timedelta(hours=hour, minutes=35), 2) for hour in range(1, 13)]
+    if [done for done, _ in (*hours, *going)] != [1] * 36:
+        raise RuntimeError("an hour was not reckoned")
+    an_hour = median(calls for _, calls in hours)
+    return {
+        "calls_an_hour": an_hour,
+        "calls_a_day": hours[-1][1] - an_hour + sum(calls for _, calls in going) - going[-1][1] * len(going),
+        "calls_idle": idle,
+        "hour_s": spent,
+        "mb_a_day": sum(kept) / 1e6,
+    }
+
+
+async def _bytes_of_a_day(set_up: Stage, table: str) -> int:
+    """What the rows of a day take in the service, by its formula: names and text in UTF-16."""
+    from azure.data.tables.aio import TableServiceClient
+
+    connection = set_up.env["SCALER_TABLES_CONNECTION_STRING"]
+    async with TableServiceClient.from_connection_string(connection) as service:
+        asked = service.get_table_client(table).query_entities("PartitionKey eq 'new|20260304'")
+        return sum([_bytes_of(row) async for row in asked])
+
+
+def _bytes_of(row: Mapping[str, Any]) -> int:
+    cells = {name: cell for name, cell in row.items() if name not in ("PartitionKey", "RowKey")}
+    keys = len(row["PartitionKey"]) + len(row["RowKey"])
+    texts = sum(2 * len(cell) + 4 if isinstance(cell, str) else 8 for cell in cells.values())
+    return 4 + 2 * keys + sum(8 + 2 * len(name) for name in cells) + texts
 
 
 # --- without a neighbour ------------------------------------------------------------------
@@ -333,6 +406,9 @@ CASES: dict[str, Callable[[], Coroutine[Any, Any, Figures]]] = {
     "decide_10": partial(decide_on, 10),
     "decide_1000": partial(decide_on, 1000),
     "decide_10000": partial(decide_on, 10_000),
+    "usage_5": partial(usage, 5),
+    "usage_50": partial(usage, 50),
+    "usage_500": partial(usage, 500),
     "simulate": simulate,
     "cold_start": cold_start,
 }

@@ -244,10 +244,10 @@ KNOBS: dict[str, Knob] = {
         120, 15, 1200, "A build with its replication takes half an hour to an hour.", "minutes"
     ),
     "retention_days": _count(
-        90,
+        30,
         2,
         3650,
-        "A quarter to look back on, minute by minute. Rows of whole days are kept for ever.",
+        "A month to look back on, minute by minute. Rows of whole days are kept for ever.",
         "days",
     ),
 }
@@ -289,7 +289,7 @@ class ScalingPolicy:
     image_definition_id: str | None = None
     image_template_id: str | None = None
     image_build_lead_minutes: int = 120
-    retention_days: int = 90
+    retention_days: int = 30
 
     @property
     def minimum(self) -> int:

@@ -26,7 +26,8 @@ HOURS_A_RUN = 6
 """An outage of a day is made good within an hour."""
 DEADLINE_SECONDS = 60.0
 """Of one shard's run; what it wrote by then stays, and the next run goes on."""
-ROWS_FORGOTTEN_A_RUN = 2000
+ROWS_FORGOTTEN_A_RUN = 5000
+"""In a day more than a thousand bridges write."""
 LONGEST_SEARCH = timedelta(hours=24)
 """How far the looks before and behind a gap may lie."""
 _HOUR = timedelta(hours=1)

@@ -114,35 +114,36 @@ def read_minute(row: Mapping[str, Any]) -> Minute | None:
     return Minute(_moment(row["seen_at"]), row.get("vm_size"), {each.vm_id: each for each in samples})
 
 
-def machine_cells(minutes: Iterable[Minute]) -> dict[str, dict[str, str]]:
+def machine_cells(minutes: Iterable[Minute]) -> dict[str, dict[str, Any]]:
     """Return what each machine was, by vmId: a cell `m00` to `m59` for each minute that it was listed in."""
-    told: dict[str, dict[str, str]] = {}
+    told: dict[str, dict[str, Any]] = {}
     for minute in minutes:
         for vm_id, sample in minute.machines.items():
-            told.setdefault(vm_id, {})[f"m{minute.at.minute:02d}"] = sample_text(minute, sample)
+            cells = told.setdefault(vm_id, {})
+            cells |= {"name": sample.name, "created": _ms(sample.created), "vm_size": minute.vm_size}
+            cells[f"m{minute.at.minute:02d}"] = _cell(minute, sample)
     return told
 
 
-def sample_text(minute: Minute, sample: Sample) -> str:
-    """Write one sample as JSON: what is not known is left out."""
-    told = {
-        "at": _ms(minute.at),
-        "name": sample.name,
-        "created": _ms(sample.created),
-        "vm_size": minute.vm_size,
-        "spent": str(sample.spent),
-        "conferences": sample.conferences,
-        "participants": sample.participants,
-        "out_mbps": sample.out_mbps,
-        "cpu_fraction": sample.cpu_fraction,
-        "pressure": sample.pressure,
-        "bytes_sent": sample.bytes_sent,
-        "conferences_created": sample.conferences_created,
-        "restarted": _ms(sample.restarted),
-    }
-    return json.dumps(
-        {name: value for name, value in told.items() if value is not None}, separators=(",", ":")
-    )
+SAMPLE_FIELDS = (
+    "at",
+    "spent",
+    "conferences",
+    "participants",
+    "out_mbps",
+    "cpu_fraction",
+    "pressure",
+    "bytes_sent",
+    "conferences_created",
+    "restarted",
+)
+"""What a cell of `samples` lists, in this order; moments in ms since 1970."""
+
+
+def _cell(minute: Minute, sample: Sample) -> str:
+    figures = [getattr(sample, name) for name in SAMPLE_FIELDS[2:-1]]
+    told = [_ms(minute.at), str(sample.spent), *figures, _ms(sample.restarted)]
+    return json.dumps(told, separators=(",", ":"))
 
 
 def is_known(row: Mapping[str, Any]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bench.bill import FREE_GB_S, cost_page, month
+import pytest
+
+from bench.bill import FREE_GB_S, cost_page, month, usage_operations
 from bench.cases import CASES
 from bench.report import Line, lines, markdown
 
@@ -16,6 +18,9 @@ TICK = {
     "floor_json_s": 0.01,
     "floor_rows_s": 0.01,
 }
+
+
+USAGE = {"calls_an_hour": 12.0, "calls_a_day": 100.0, "calls_idle": 1.0, "hour_s": 0.1, "mb_a_day": 30.0}
 
 
 def test_a_target_is_met_at_its_very_value_and_missed_beyond():
@@ -43,10 +48,10 @@ def test_the_page_tells_a_missed_target():
 
 def test_the_bill_counts_only_what_lies_above_the_free_grant():
     """A month within the grants costs what its table operations cost, and nothing else."""
-    small = month(5, {**TICK, "tick_s": 0.0, "calls_tables": 0.0})
+    small = month(5, {**TICK, "tick_s": 0.0, "calls_tables": 0.0}, {**USAGE, "mb_a_day": 0.0})
     assert small.fits
     assert small.dollars < 0.01
-    large = month(5, {**TICK, "tick_s": 5.0})
+    large = month(5, {**TICK, "tick_s": 5.0}, USAGE)
     assert not large.fits
     assert large.gb_s > FREE_GB_S
     assert large.dollars > (large.gb_s - FREE_GB_S) * 0.000026
@@ -54,10 +59,15 @@ def test_the_bill_counts_only_what_lies_above_the_free_grant():
 
 def test_the_bill_has_a_row_for_each_fleet_and_names_what_it_was_made_of():
     """5, 50 and 500 bridges, from the cases of the same names."""
-    page = cost_page({f"tick_{n}": TICK for n in (5, 50, 500)})
-    assert [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| 5")] == [
-        "| 5",
-        "| 50",
-        "| 500",
-    ]
-    assert {"tick_5", "tick_50", "tick_500"} <= CASES.keys()
+    cases = {f"{name}_{n}": of for n in (5, 50, 500) for name, of in (("tick", TICK), ("usage", USAGE))}
+    page = cost_page(cases)
+    first = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| 5")]
+    assert first == ["| 5", "| 50", "| 500"] * 2
+    assert cases.keys() <= CASES.keys()
+
+
+def test_a_month_of_usage_is_its_hours_its_days_and_the_runs_between():
+    """A run each quarter of an hour, three of four of which find nothing to do."""
+    assert usage_operations(USAGE) == 720 * 12 + 30 * 100 + 2160
+    with_rows, without = (month(5, TICK, {**USAGE, "mb_a_day": mb}).dollars for mb in (1000.0, 0.0))
+    assert with_rows - without == pytest.approx(30 * 0.045)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,12 @@ import pytest
 import function_app
 import wiring
 from sandbox.ports import WorldClock
+from state.store import TableStore
 from tests.http.conftest import Install
 from tests.http.installation import Installation
 from tests.scaler.worlds import SCALE_SET, SHARD
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -236,3 +240,28 @@ async def test_without_tables_nothing_is_done_and_it_says_so(
         assert answer[0] == 503
         assert "tables" in answer[1]["error"]
     assert it.journal == []
+
+
+async def test_the_timer_of_the_night_reckons_usage_beside_its_ticks(it: Installation):
+    """An hour that is over has its rows, made of what ticks wrote; a day is told with its cost."""
+    await timer(it, 4)
+    app = await wiring.application()
+    assert isinstance(app, wiring.Running)
+    tables, now = app.books.tables, it.world.now
+    (*_, row) = await tables.minutes(SHARD, now - HOUR, now + HOUR)
+    assert isinstance(tables, TableStore)
+    for minute in range(61):
+        at = now.replace(minute=0) - 3 * HOUR + minute * HOUR / 60
+        await tables.append_usage(SHARD, at, {**row, "at": None, "seen_at": round(at.timestamp() * 1000)})
+    await function_app.nightly_recycle(timers.TimerRequest(past_due=False))
+    found = await tables.bridgehours(SHARD, now - 4 * HOUR, now)
+    assert {each["seconds"] for each in found} == {3600.0}
+    assert {each["at"][11:13] for each in found} == {
+        f"{now - 3 * HOUR:%H}",
+        f"{now - 2 * HOUR:%H}",
+        f"{now - HOUR:%H}",
+    }
+    asked = func.HttpRequest("GET", "/api/usage", params={"step": "day", "from": f"{now:%Y-%m-%d}"}, body=b"")
+    (day,) = orjson.loads((await function_app.usage(asked)).get_body())["rows"]
+    assert day["bridge_hours"] >= 3 * day["bridges_peak"]
+    assert day["cost"] > 0

@@ -193,7 +193,9 @@ async def test_hours_are_written_once_an_hour_and_come_out_the_same_again():
     stayed = next(row for row in once if not row["left"])
     samples = dict(it.store.table(SHARD).samples)
     assert {row["at"] for row in once} == {"2026-11-18T09:00:00Z"}
-    assert len(samples[START, stayed["vm_id"]]) == 59  # the first tick was a minute after nine
+    assert (
+        sum(name[1:].isdecimal() for name in samples[START, stayed["vm_id"]]) == 59
+    )  # the first tick was a minute after nine
     await run(it, 70)
     it.store.table(SHARD).reckoned_until = None
     assert await reckon(books, SHARD, policy, it.world.now) == 2

@@ -14,6 +14,7 @@ from scaler.samples import (
     CELLS,
     FIGURES,
     MACHINES_A_CELL,
+    SAMPLE_FIELDS,
     Spent,
     is_known,
     machine_cells,
@@ -105,12 +106,13 @@ def test_a_machine_that_azure_deletes_is_leaving():
 
 
 def test_samples_of_an_hour_lie_by_machine_and_minute():
-    """A cell for each minute in which the machine was listed; what is not known is not written."""
+    """A cell for each minute in which the machine was listed; what is not known is null."""
     minutes = [read_minute(row_of(bridge("a"))), read_minute(row_of(bridge("a"), unheard("b")))]
     cells = machine_cells([each for each in minutes if each])
     assert set(cells) == {"vm-a", "vm-b"}
-    assert set(cells["vm-a"]) == {"m00"}
-    silent = json.loads(cells["vm-b"]["m00"])
-    assert silent["spent"] == "unheard"
-    assert "conferences" not in silent
-    assert json.loads(cells["vm-a"]["m00"])["conferences"] == 0
+    assert set(cells["vm-a"]) == {"name", "created", "vm_size", "m00"}
+    silent, heard = (
+        dict(zip(SAMPLE_FIELDS, json.loads(cells[vm_id]["m00"]), strict=True)) for vm_id in ("vm-b", "vm-a")
+    )
+    assert (silent["spent"], silent["conferences"], heard["conferences"]) == ("unheard", None, 0)
+    assert (heard["spent"], heard["bytes_sent"], heard["restarted"]) == ("idle", 1000, None)
