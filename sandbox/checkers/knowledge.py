@@ -24,6 +24,7 @@ NAME = "knowledge"
 AS_FRESH_AS = timedelta(seconds=10)
 CLEAN_UP_PACE = timedelta(minutes=10)
 TWO_POLLS_APART = timedelta(seconds=10)
+TWO_REFUSALS_APART = timedelta(seconds=30)
 DOWN_FOR_GOOD = timedelta(minutes=5)
 _LEAVING = (Phase.FENCED, Phase.DELETING)
 
@@ -40,6 +41,8 @@ class _Seen:
     created: int | None = None
     down_since: datetime | None = None
     """Since when its port was refused, or ARM said that it does not run, with nothing answering between."""
+    was_fenced: bool = False
+    """It was told to shut down at some time."""
     let_go: bool = False
     """Fenced, or given up by an operator, and nothing answered since as if it were not."""
 
@@ -119,7 +122,7 @@ class KnowledgeChecker:
                 self._pace.drained.add(act.vm_id)
             seen.drained_at = seen.drained_at or act.at
         elif act.verb == "shut_down":
-            seen.let_go = True
+            seen.let_go = seen.was_fenced = True
         elif act.verb == "delete":
             self._pace.deletes += 1
             seen.let_go = seen.let_go or self._commanded(act, CommandKind.REPLACE)
@@ -310,8 +313,11 @@ class KnowledgeChecker:
             return found + self._against_clean_up(act, view, row)
         seen = self._seen.get(act.vm_id, _Seen())
         down_for = act.host_now - seen.down_since if seen.down_since else timedelta(0)
+        # What answered to a tick that died before it wrote a line is known to nobody.
+        told_by_rows = seen.was_fenced and row.fenced_at is not None
         # A fence that may not have been sent: nothing started it again for minutes.
-        given_up = row.phase in _LEAVING and down_for >= DOWN_FOR_GOOD - self.clock_slack
+        enough = TWO_REFUSALS_APART if told_by_rows else DOWN_FOR_GOOD
+        given_up = row.phase in _LEAVING and down_for >= enough - self.clock_slack
         return found + _failed(
             (seen.let_go or given_up, "it was never fenced"),
             (view.accepting_without(act.vm_id) >= 1, "no other bridge accepts"),
