@@ -44,8 +44,7 @@ locals {
       relay_region         = null
       bridge_port          = 8080
       boot_timeout_minutes = try(local.policies[name].boot_timeout_minutes, 10)
-      # No call-back: the app would have to be reached from within the network, which costs a private endpoint.
-      callback_url = null
+      callback_url         = module.app.boot_url
     }
   }
 

@@ -155,6 +155,10 @@ module "app" {
   client_id                  = azapi_resource.app_identity.output.properties.clientId
   storage_name               = module.storage.name
   package_url                = module.storage.package_url
+  network_id                 = module.network.id
+  endpoints_subnet_id        = module.network.subnets["endpoints"]
+  application_group_id       = module.network.app_application_group_id
+  reached_from_bridges       = var.boot_reports
   insights_connection_string = azapi_resource.insights.output.properties.ConnectionString
   settings = {
     SCALER_DRY_RUN          = tostring(var.dry_run)

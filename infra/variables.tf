@@ -155,6 +155,12 @@ variable "private_storage" {
   default     = true
 }
 
+variable "boot_reports" {
+  description = "true: a bridge tells the app how its first boot went, over a private endpoint; false: boots are found by the poll alone."
+  type        = bool
+  default     = true
+}
+
 variable "operator_addresses" {
   description = "Public CIDRs from which people write the secrets and read the tables, such as [\"203.0.113.7/32\"]."
   type        = list(string)

@@ -3,6 +3,7 @@ resource_group_name = "rg-jvb-dev"
 location            = "westeurope"
 environment         = "dev"
 private_storage     = false
+boot_reports        = false
 expires_on          = "2027-01-31"
 
 # admin_ssh_public_key and operator_addresses are yours: TF_VAR_admin_ssh_public_key, TF_VAR_operator_addresses.

@@ -17,6 +17,7 @@ INBOUND = {
     ("signalling", "443", "Tcp", "Internet"),
     ("signalling", "5222", "Tcp", "asg bridges"),
     ("endpoints", "443", "Tcp", "subnet function"),
+    ("endpoints", "443", "Tcp", "asg bridges"),
 }
 """Everything that may come in: role, port, protocol, source."""
 
@@ -39,7 +40,8 @@ SCOPES = {
 
 def findings(made: Deployment) -> list[str]:
     """Everything that is wrong with what was sent."""
-    rules = (_inbound, _subnets, _scale_sets, _prefixes, _app_rights, _secrets, _storage, _vault, _alerts)
+    network, app = (_inbound, _subnets, _endpoints), (_app_rights, _secrets, _storage, _vault, _alerts)
+    rules = (*network, _scale_sets, _prefixes, *app)
     return [finding for rule in rules for finding in rule(made)]
 
 
@@ -100,6 +102,34 @@ def _subnets(made: Deployment) -> Iterator[str]:
         for each in _subnet_list(made)
         if each["networkSecurityGroup"]["id"].rpartition("-")[2] != each["name"].removeprefix("snet-")
     )
+
+
+def endpoints(made: Deployment) -> dict[str, Body]:
+    """Private endpoints by what they lead to: blob, table, sites."""
+    bodies = [each.body["properties"] for each in made.of("Microsoft.Network/privateEndpoints")]
+    return {
+        connection["properties"]["groupIds"][0]: body
+        for body in bodies
+        for connection in body["privateLinkServiceConnections"]
+    }
+
+
+def _endpoints(made: Deployment) -> Iterator[str]:
+    """Bridges reach the app alone; what it keeps its tables in lies in the same subnet."""
+    doors = [
+        rule
+        for group in made.of("Microsoft.Network/networkSecurityGroups")
+        if group.name.endswith("-endpoints")
+        for rule in _rules_of(group)
+        if rule["access"] == "Allow" and _source(made, rule) == "asg bridges"
+    ]
+    opened = {
+        to["id"] for rule in doors for to in rule.get("destinationApplicationSecurityGroups", [{"id": "*"}])
+    }
+    for name, body in endpoints(made).items():
+        groups = {each["id"] for each in body.get("applicationSecurityGroups", [])}
+        if (name == "sites") != bool(groups & opened) or "*" in opened:
+            yield f"the private endpoint {name}: bridges reach it, or the app is not reached"
 
 
 # --- bridges --------------------------------------------------------------------------------
@@ -274,9 +304,9 @@ def _storage(made: Deployment) -> Iterator[str]:
         for name, value in wanted.items()
         if properties.get(name) != value
     )
-    endpoints = {each.name.rpartition("-")[2] for each in made.of("Microsoft.Network/privateEndpoints")}
-    if properties["networkAcls"]["defaultAction"] == "Deny" and endpoints != {"blob", "table"}:
-        yield f"storage is closed, and the app has no way in but {sorted(endpoints)}"
+    ways_in = set(endpoints(made)) - {"sites"}
+    if properties["networkAcls"]["defaultAction"] == "Deny" and ways_in != {"blob", "table"}:
+        yield f"storage is closed, and the app has no way in but {sorted(ways_in)}"
 
 
 def _vault(made: Deployment) -> Iterator[str]:

@@ -88,6 +88,12 @@ OF_OURS = {
         'from = "Internet" }),\n    ]',
         "('signalling', '5222', 'Tcp', 'Internet')",
     ),
+    "bridges before the storage": Mistake(
+        NETWORK,
+        'from_group = "bridges", to_group = "app" }',
+        'from_group = "bridges" }',
+        "the private endpoint table: bridges reach it",
+    ),
     "nothing closes the network": Mistake(NETWORK, '= "Deny"', '= "Allow"', "does not close"),
     "addresses in another zone": Mistake(
         SHARD,

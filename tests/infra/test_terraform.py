@@ -13,7 +13,7 @@ import pytest
 
 from cloud_init.settings import read_settings
 from settings import from_env
-from tests.infra.deployment import PASSWORDS, ROOT, Deployment, prepare
+from tests.infra.deployment import PASSWORDS, ROOT, Deployment, Sent, prepare
 from tests.infra.rules import INBOUND, SCALE_SETS, app_settings, findings, inbound, shards
 
 
@@ -94,14 +94,31 @@ def test_the_app_understands_its_settings(made: Deployment):
 def test_the_bridges_understand_their_settings(made: Deployment):
     """What a machine is told at boot has no fault for its own reader, and names its own shard."""
     for scale_set in made.of(SCALE_SETS):
-        os_profile = scale_set.body["properties"]["virtualMachineProfile"]["osProfile"]
-        told = yaml_settings(base64.b64decode(os_profile["customData"]).decode())
-        settings = read_settings(told)
+        settings = read_settings(boot_settings(scale_set))
         assert settings["shard"] == scale_set.body["tags"]["shard"]
         assert settings["key_vault"]["uri"] == made.outputs()["key_vault"]
         assert settings["key_vault"]["password_secret"] in {
             each.name for each in made.of("Microsoft.KeyVault/vaults/secrets")
         }
+
+
+def test_bridges_report_their_boot_where_the_app_listens_inside_the_network(
+    dev: Deployment, prod: Deployment
+):
+    """In prod over a private endpoint, whose name the network resolves; in dev they do not report."""
+    assert {boot_settings(each)["callback_url"] for each in dev.of(SCALE_SETS)} == {None}
+    url = f"{prod.outputs()['url']}/api/bridges/boot"
+    assert {boot_settings(each)["callback_url"] for each in prod.of(SCALE_SETS)} == {url}
+    assert "privatelink.azurewebsites.net" in {
+        each.name for each in prod.of("Microsoft.Network/privateDnsZones")
+    }
+    assert dev.of("Microsoft.Network/privateEndpoints") == []
+
+
+def boot_settings(scale_set: Sent) -> dict[str, Any]:
+    """What a machine of this scale set is told at its boot."""
+    os_profile = scale_set.body["properties"]["virtualMachineProfile"]["osProfile"]
+    return yaml_settings(base64.b64decode(os_profile["customData"]).decode())
 
 
 def yaml_settings(custom_data: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ locals {
   colibri   = { protocol = "Tcp", port = "8080" }
   xmpp      = { protocol = "Tcp", port = "5222" }
   https     = { protocol = "Tcp", port = "443" }
-  groups    = toset(["bridges"])
+  groups    = toset(["bridges", "app"])
   group_ids = { for name in local.groups : name => azapi_resource.application_group[name].id }
 
   # What may come in, by subnet. `from` is an address, a service tag, or the name of an application security group.
@@ -32,6 +32,8 @@ locals {
     function = []
     endpoints = [
       merge(local.https, { name = "https-from-function", priority = 100, from = var.network.function }),
+      # A booting bridge tells the app how it went; the storage beside it stays closed to bridges.
+      merge(local.https, { name = "https-from-bridges", priority = 110, from_group = "bridges", to_group = "app" }),
     ]
   }
 }
@@ -141,3 +143,4 @@ output "subnets" {
 }
 output "bridges_security_group_id" { value = azapi_resource.security_group["bridges"].id }
 output "bridges_application_group_id" { value = azapi_resource.application_group["bridges"].id }
+output "app_application_group_id" { value = azapi_resource.application_group["app"].id }
