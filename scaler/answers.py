@@ -352,7 +352,9 @@ async def _usage_of(
     if step == DAY:
         time_zone = engine.shards[name].policy.time_zone
         return await usage_days(books, name, time_zone, since, until, engine.clock.now())
-    rows = await books.tables.figures(name, since, until)
+    rows = [dict(row) for row in await books.tables.figures(name, since, until)]
+    for row in rows:
+        row.pop("seen_at", None)  # it is for the tables; `at` is the minute
     return thinned([{"at": row["at"], "shard": name, **row} for row in rows], step)
 
 

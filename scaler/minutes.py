@@ -18,8 +18,8 @@ def thinned(rows: Iterable[Mapping[str, Any]], step: int) -> list[dict[str, Any]
     """
     Return one row for each `step` minutes in which anything is known: `at` is its first minute.
 
-    A figure is the mean of what is known of it; None where nothing is. A gap stays a gap: so does a
-    minute in which ARM did not answer, whatever its row says.
+    A figure is the mean of what is known of it, a text what all say; None where nothing is. A gap stays a
+    gap: so does a minute in which ARM did not answer, whatever its row says.
     """
     known = [row for row in rows if is_known(row)]
     if step == 1:
@@ -41,6 +41,9 @@ def _mean(shard: str, at: str, group: list[Mapping[str, Any]]) -> dict[str, Any]
     return {"at": at, "shard": shard, **{name: _of(name, group) for name in names}}
 
 
-def _of(name: str, group: list[Mapping[str, Any]]) -> float | None:
-    known = [row[name] for row in group if isinstance(row.get(name), (int, float))]
-    return round(sum(known) / len(known), 3) if known else None
+def _of(name: str, group: list[Mapping[str, Any]]) -> float | str | None:
+    known: list[float] = [row[name] for row in group if isinstance(row.get(name), (int, float))]
+    if known:
+        return round(sum(known) / len(known), 3)
+    texts = {row[name] for row in group if row.get(name) is not None}
+    return str(texts.pop()) if len(texts) == 1 else None

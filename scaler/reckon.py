@@ -96,9 +96,7 @@ async def _reckon(books: Books, shard: str, policy: ScalingPolicy, now: datetime
         hours += 1
         for day in local_days(done - _HOUR, done, policy.time_zone):
             if done - _HOUR < bounds(day, policy.time_zone)[1] <= done:
-                row = await day_of(books, shard, day, policy.time_zone, done, now)
-                if row is not None:
-                    await tables.put_day(shard, row)
+                await _day(books, shard, day, policy.time_zone, done, now)
         await tables.put_reckoned_until(shard, done)
     if hours:
         before = now.date() - timedelta(days=policy.retention_days)
@@ -115,6 +113,20 @@ async def _hour(tables: UsageTables, shard: str, hour: datetime, now: datetime) 
     inside = [minute for minute in minutes if hour <= minute.at < end]
     await tables.put_hour(shard, hour, hour_rows(shard, minutes, hour, end), machine_cells(inside))
     return True
+
+
+async def _day(
+    books: Books, shard: str, day: date, time_zone: str, reckoned: datetime, now: datetime
+) -> None:
+    """Write the row of a day; one that was made when more of its minutes were kept stays."""
+    row = await day_of(books, shard, day, time_zone, reckoned, now)
+    stored = await books.tables.daily(shard, day, day)
+    if row is not None and not any(_tells_more(each, row) for each in stored):
+        await books.tables.put_day(shard, row)
+
+
+def _tells_more(stored: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    return bool(stored["time_zone"] == row["time_zone"] and stored["coverage"] > row["coverage"])
 
 
 async def day_of(

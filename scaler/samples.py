@@ -106,11 +106,14 @@ def minute_row(decision: Decision, snapshot: Snapshot | None) -> dict[str, Any]:
 
 
 def read_minute(row: Mapping[str, Any]) -> Minute | None:
-    """Read the machines of a row of `usage`; None where it tells of none: ARM did not answer."""
+    """Read the machines of a row of `usage`; None where it tells of none, or a person broke it: a gap."""
     if row.get("seen_at") is None:
         return None
-    packed = [each for name in CELLS for each in json.loads(row.get(name) or "[]")]
-    samples = [_unpacked(each) for each in packed]
+    try:
+        packed = [each for name in CELLS for each in json.loads(row.get(name) or "[]")]
+        samples = [_unpacked(each) for each in packed]
+    except (ValueError, TypeError):
+        return None
     return Minute(_moment(row["seen_at"]), row.get("vm_size"), {each.vm_id: each for each in samples})
 
 

@@ -37,3 +37,16 @@ def test_a_minute_in_which_azure_did_not_answer_is_a_gap():
     alone = {**held, "at": "2026-03-04T12:31:00Z", "maximum": None, "people": None}
     for step in (1, 5, 60):
         assert thinned([*ROWS, held, alone], step) == thinned(ROWS, step)
+
+
+def test_a_text_is_what_all_minutes_say():
+    """A size that changed within the step is not told as one of both."""
+    sizes = ["F8", None, "F8", "F16", "F8"]
+    told = thinned([{**row, "size": size} for row, size in zip(ROWS, sizes, strict=True)], 60)
+    assert [(row["at"], row["shard"], row["size"]) for row in told] == [
+        ("2026-03-04T12:00:00Z", "a", "F8"),
+        ("2026-03-04T12:00:00Z", "b", "F16"),
+        ("2026-03-04T13:00:00Z", "a", "F8"),
+    ]
+    mixed = [{**row, "size": size} for row, size in zip(ROWS, ["F8", "F16", None, "F8", "F8"], strict=True)]
+    assert thinned(mixed, 60)[0]["size"] is None

@@ -263,6 +263,29 @@ async def test_the_days_boots_are_those_of_the_world():
     assert slowest <= day["boot_seconds_p95"] <= slowest + 240
 
 
+async def test_a_day_made_again_from_fewer_minutes_does_not_replace_the_one_that_knew_more():
+    """As where somebody has hours made again of which the minutes are forgotten."""
+    it = install(store=MemoryStore())
+    books, policy = Books(it.store), ScalingPolicy(max_bridges=9)
+    await run(it, 16 * 60)
+    for _ in range(4):
+        await reckon(books, SHARD, policy, it.world.now)
+    (day,) = await it.store.daily(SHARD, START.date(), START.date())
+    usage = it.store.table(SHARD).usage
+    for minute in [each for each in usage if each < START + timedelta(hours=2)]:
+        del usage[minute]
+    it.store.table(SHARD).reckoned_until = START
+    for _ in range(4):
+        await reckon(books, SHARD, policy, it.world.now)
+    assert list(await it.store.daily(SHARD, START.date(), START.date())) == [day]
+    await it.store.put_day(SHARD, {**day, "coverage": 0.1, "calls_served": 999})
+    it.store.table(SHARD).reckoned_until = START
+    for _ in range(4):
+        await reckon(books, SHARD, policy, it.world.now)
+    (better,) = await it.store.daily(SHARD, START.date(), START.date())
+    assert better["coverage"] > 0.1
+
+
 async def test_what_is_too_old_is_forgotten_with_the_hour():
     """Rows of days before the retention go, at most so many a run; rows of days stay."""
     it = install(store=MemoryStore())

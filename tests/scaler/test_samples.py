@@ -71,6 +71,14 @@ def test_where_azure_did_not_answer_every_figure_is_unknown():
     assert empty.machines == {}
 
 
+@pytest.mark.parametrize(
+    "cell", ["{", "7", "[7]", '[["vm-a"]]', '[["v","n",null,"asleep",1,1,1,1,1,1,1,null]]']
+)
+def test_a_row_that_a_person_broke_is_a_gap(cell: str):
+    """It stops nothing: the hour is made of the other minutes."""
+    assert read_minute({**row_of(bridge()), CELLS[0]: cell}) is None
+
+
 def test_a_busy_oldest_that_blocks_is_told():
     """The minute says whether it was a reason that nothing was torn down."""
     refused = decision(refusals=(Refusal(Reason.OLDEST_BUSY, "2 conferences", "vm", "jvb"),))
