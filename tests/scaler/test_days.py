@@ -122,6 +122,15 @@ def test_what_machines_did_in_a_day_is_told():
     assert day["overload_minutes"] == 60
 
 
+def test_who_left_a_list_and_came_back_did_not_leave():
+    """The last hour of a machine tells, in whichever order the hours come."""
+    first, second = machines(NOON, 2)
+    first["left"] = True
+    assert [
+        day_of(minutes(NOON, 1), rows_)["machines_left"] for rows_ in ([first, second], [second, first])
+    ] == [0, 0]
+
+
 def test_refusals_of_removals_are_counted_as_they_are_said():
     """A refusal that names a machine; those of the shard and other events are none."""
     events = [{"kind": "refused", "vm_id": "vm-a"}, {"kind": "refused", "vm_id": None}, {"kind": "gone"}]

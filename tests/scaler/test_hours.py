@@ -64,6 +64,14 @@ def test_a_machine_lives_from_its_creation_to_the_first_list_without_it():
     assert row["left"] is True
 
 
+def test_who_leaves_does_so_in_one_hour():
+    """In that of the first list without it: a life that ends over the turn of an hour ends once."""
+    looks = [look(59, one("a"), one("b")), look(60.1, one("b")), look(61, one("b"))]
+    before, after = rows(*looks), rows(*looks, begin=ELEVEN, end=ELEVEN + 60 * MINUTE)
+    assert (before["a"]["seconds"], before["a"]["left"]) == (60, False)
+    assert (after["a"]["seconds"], after["a"]["left"]) == (6, True)
+
+
 def test_what_nobody_saw_is_counted_and_called_so():
     """A gap: who was there before and after it lived through it; who left in it, up to the first list."""
     looks = [look(0, one("a"), one("b")), look(1, one("a"), one("b")), look(41, one("a"), one("c"))]

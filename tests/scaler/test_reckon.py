@@ -230,6 +230,17 @@ async def test_an_hour_waits_until_somebody_looked_again():
     assert [await reckon(books, SHARD, policy, now) for now in later] == [0, 0, 1]
 
 
+async def test_an_hour_waits_until_the_look_behind_it_is_no_longer_written_to():
+    """The last tick of a minute wins: what an hour ends with must stand, or made again it would differ."""
+    it = install(store=MemoryStore())
+    books, policy = Books(it.store), ScalingPolicy(max_bridges=9)
+    await run(it, 58)
+    it.world.advance(4 * 60)
+    await run(it, 1)
+    assert await reckon(books, SHARD, policy, it.world.now + timedelta(seconds=30)) == 0
+    assert await reckon(books, SHARD, policy, it.world.now + timedelta(seconds=150)) == 1
+
+
 async def test_a_day_that_goes_on_is_told_as_far_as_it_went():
     """Whole days stand in the table, today is reckoned when it is asked for; days to come have no row."""
     it = install(store=MemoryStore())
