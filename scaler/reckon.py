@@ -20,7 +20,7 @@ from scaler.errors import Refused, StateChanged, TryNextTick
 from scaler.hours import hour_rows
 from scaler.policy import ScalingPolicy
 from scaler.ports import UsageTables
-from scaler.samples import Minute, machine_cells, read_minute
+from scaler.samples import Minute, is_known, machine_cells, read_minute
 
 HOURS_A_RUN = 6
 """An outage of a day is made good within an hour."""
@@ -135,8 +135,13 @@ async def day_of(
     """Reckon one local day, from the rows of hours up to `reckoned` and from minutes behind it."""
     tables = books.tables
     begin, end = bounds(day, time_zone)
+    minutes = await tables.figures(shard, begin, end)
+    first = next((datetime.fromisoformat(row["at"]) for row in minutes if is_known(row)), None)
+    if first is None:
+        return None
     rows: list[Mapping[str, Any]] = []
-    at = begin
+    # Of the very first hours nothing is known: they are not searched for looks.
+    at = begin if reckoned is not None else max(begin, first.replace(minute=0))
     while at < end and at <= now:
         until = min(at.replace(minute=0, second=0) + _HOUR, end)
         whole = until - at == _HOUR and at.minute == 0
@@ -145,11 +150,10 @@ async def day_of(
             rows += hour_rows(shard, looks, at, until)
         at = until
     if reckoned is not None:
-        first = begin if begin.minute == 0 else begin.replace(minute=0) + _HOUR
-        last = min(end, reckoned).replace(minute=0)
-        stored = await tables.bridgehours(shard, first, last) if first < last else ()
+        since = begin if begin.minute == 0 else begin.replace(minute=0) + _HOUR
+        until = min(end, reckoned).replace(minute=0)
+        stored = await tables.bridgehours(shard, since, until) if since < until else ()
         rows = [*stored, *rows]
-    minutes = await tables.figures(shard, begin, end)
     events = await tables.events_of(shard, begin, end)
     return day_row(shard, day, time_zone, minutes, rows, events, books.prices)
 

@@ -262,6 +262,16 @@ async def test_a_day_that_goes_on_is_told_as_far_as_it_went():
     assert later["rows"] == []
 
 
+async def test_days_without_a_minute_cost_a_look_each():
+    """A month that is asked for before there was anything is not searched hour by hour."""
+    it = install(store=MemoryStore())
+    await run(it, 5)
+    before, now = len(it.store.journal), it.world.now
+    told = await answers.usage(it.engine, Books(it.store), None, now - timedelta(days=30), now, DAY)
+    assert [row["day"] for row in told["rows"]] == [START.date().isoformat()]
+    assert len(it.store.journal) - before < 31 + 80
+
+
 async def test_the_days_boots_are_those_of_the_world():
     """Every machine that joined is in the day, with the seconds that it truly took, to the tick."""
     it = install(min_bridges=4, store=MemoryStore())
