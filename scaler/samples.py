@@ -97,12 +97,18 @@ def minute_row(decision: Decision, snapshot: Snapshot | None) -> dict[str, Any]:
         **totals,
         "seen_at": _ms(decision.at),
         "vm_size": snapshot.scale_set.vm_size,
-        "blocked_by_busy_oldest": any(r.reason is Reason.OLDEST_BUSY for r in decision.refusals),
+        "blocked_by_busy_oldest": _is_blocked(decision),
         **{
             name: json.dumps(chunk, separators=(",", ":"))
             for name, chunk in zip(CELLS, chunks or [[]], strict=False)
         },
     }
+
+
+def _is_blocked(decision: Decision) -> bool:
+    """Whether there is a bridge to spare, and only the calls of the oldest keep it."""
+    busy = any(refusal.reason is Reason.OLDEST_BUSY for refusal in decision.refusals)
+    return busy and decision.memory.surplus_since is not None
 
 
 def read_minute(row: Mapping[str, Any]) -> Minute | None:

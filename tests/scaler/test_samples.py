@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -80,10 +81,14 @@ def test_a_row_that_a_person_broke_is_a_gap(cell: str):
 
 
 def test_a_busy_oldest_that_blocks_is_told():
-    """The minute says whether it was a reason that nothing was torn down."""
+    """Where there is a bridge to spare; without one nothing is blocked by it."""
     refused = decision(refusals=(Refusal(Reason.OLDEST_BUSY, "2 conferences", "vm", "jvb"),))
-    assert minute_row(refused, snapshot())["blocked_by_busy_oldest"] is True
-    assert row_of()["blocked_by_busy_oldest"] is False
+    spare = shard_memory(surplus_since=NOW - MINUTE)
+    blocked = [
+        minute_row(each, snapshot())["blocked_by_busy_oldest"]
+        for each in (refused, replace(refused, memory=spare), replace(decision(), memory=spare))
+    ]
+    assert blocked == [False, True, False]
 
 
 @pytest.mark.parametrize(
