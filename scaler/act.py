@@ -294,15 +294,15 @@ async def _prove_gone(action: Delete, hands: Hands, instance: Instance, memory: 
         report = await _same_bridge(hands, memory)
         _prove_empty_and_drained(hands, memory, report, joined=True)
         return
-    if instance.power is Power.STOPPED:
-        return  # no process runs where no machine does
     never_ran = instance.is_broken and action.cause is Cause.NEVER_READY
-    if never_ran and instance.address is None:
-        return  # nor where ARM did not even get as far as an address
+    off = never_ran or instance.power is Power.STOPPED
+    if off and instance.address is None:
+        return  # ARM did not even get as far as an address
+    # Asked also where ARM says that it is off: its list may be old, and somebody has started it since.
     report = await hands.bridges.read(_target(hands, memory))
     _prove(report.reach not in (Reach.ANSWERED, Reach.BROKEN), "something answers on it")
     vouched = action.cause in (Cause.DEAD, Cause.REPLACED)
-    proved = report.reach is Reach.REFUSED or never_ran or vouched
+    proved = report.reach is Reach.REFUSED or off or vouched
     _prove(proved, f"its port {report.reach}: that is no proof of an exit")
 
 

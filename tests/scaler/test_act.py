@@ -291,6 +291,8 @@ async def test_a_delete_is_written_done_and_followed() -> None:
         ({}, poll(shutting_down=True), Cause.TEAR_DOWN, False),
         ({}, silent(reach=Reach.BROKEN), Cause.TEAR_DOWN, False),
         ({"arm": {"power": Power.STOPPED}}, silent(), Cause.NEVER_READY, True),
+        ({"arm": {"power": Power.STOPPED}}, poll(drain=True), Cause.NEVER_READY, False),
+        ({"arm": {"power": Power.STOPPED}}, silent(reach=Reach.BROKEN), Cause.REPLACED, False),
         ({"arm": {"power": Power.UNKNOWN}}, silent(), Cause.NEVER_READY, False),
         ({"arm": {"address": None}}, silent(), Cause.NEVER_READY, False),
         ({"arm": {"address": None, "power": Power.STOPPED}}, silent(), Cause.NEVER_READY, True),
