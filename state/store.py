@@ -15,7 +15,7 @@ from scaler.errors import LeaseHeld, Refused, StateChanged
 from scaler.model import BridgeMemory, Command, CreateIntent, Phase, ShardMemory
 from scaler.ports import Lease, ShardRows, Stored
 from scaler.samples import FIGURES
-from state.columns import read_time
+from state.columns import read_time, read_whole
 from state.records import (
     day_partition,
     minute_key,
@@ -254,10 +254,21 @@ class TableStore:
     async def reckoned_until(self, shard: str) -> datetime | None:
         """Return the end of the last hour whose rows are written; None: no hour is."""
         row = await self._tables.get("shards", shard, RECKONED)
+        newer = row is not None and read_whole(row.get("schema", SCHEMA)) > SCHEMA
+        self._newer[RECKONED, shard] = frozenset({RECKONED} if newer else ())
         return None if row is None else read_time(row["reckoned_until"])
 
+    def _refuse_newer_usage(self, shard: str) -> None:
+        if self._newer.get((RECKONED, shard)):
+            raise Refused(
+                "SchemaNewer",
+                f"table shards, PartitionKey {shard!r}, RowKey {RECKONED!r}: usage is reckoned by a newer "
+                "version, read only",
+            )
+
     async def put_reckoned_until(self, shard: str, until: datetime) -> None:
-        """Remember it."""
+        """Remember it. Raises `Refused` where a newer version reckons, as `put_hour` and `put_day` do."""
+        self._refuse_newer_usage(shard)
         row = {"PartitionKey": shard, "RowKey": RECKONED, "schema": SCHEMA, "reckoned_until": until}
         await self._tables.put("shards", row)
 
@@ -265,6 +276,7 @@ class TableStore:
         self, shard: str, hour: datetime, rows: Sequence[Mapping[str, Any]], samples: Mapping[str, Any]
     ) -> None:
         """Write the rows of one UTC hour: a row a machine, and its samples by vmId."""
+        self._refuse_newer_usage(shard)
         partition, end = day_partition(shard, hour), f"|{hour:%H}"
         await self._tables.put_all(
             "samples", [record_row(partition, vm_id + end, cells) for vm_id, cells in samples.items()]
@@ -291,6 +303,7 @@ class TableStore:
 
     async def put_day(self, shard: str, row: Mapping[str, Any]) -> None:
         """Write one row of `daily`, by its `day`."""
+        self._refuse_newer_usage(shard)
         await self._tables.put("daily", record_row(shard, str(row["day"]), row))
 
     async def daily(self, shard: str, first: date, last: date) -> Sequence[Mapping[str, Any]]:

@@ -203,3 +203,23 @@ def test_a_store_needs_to_know_where():
     """Without a place or without an identity there is no store."""
     with pytest.raises(ValueError, match="connection string, or an endpoint"):
         table_store(endpoint="https://example.invalid")
+
+
+async def test_usage_that_a_newer_version_reckons_is_read_only(
+    tables: TableStore, tables_prefix: str, by_hand: TableServiceClient
+):
+    """After a return to an older version its rows are told, and none is written over."""
+    await tables.put_reckoned_until("a", NOW)
+    await tables.put_day("a", {"day": "2026-02-28"})
+    await edit(by_hand, f"{tables_prefix}shards", "usage", schema=9)
+    assert await tables.reckoned_until("a") == NOW
+    writes = (
+        tables.put_day("a", {"day": "2026-03-01"}),
+        tables.put_hour("a", NOW, [], {}),
+        tables.put_reckoned_until("a", NOW),
+    )
+    for write in writes:
+        with pytest.raises(Refused, match="SchemaNewer"):
+            await write
+    assert len(await tables.daily("a", NOW.date() - timedelta(days=9), NOW.date())) == 1
+    await tables.put_day("b", {"day": "2026-03-01"})
