@@ -193,9 +193,9 @@ class Running:
         """One tick of every shard, which may open its night or start its image build; then its usage."""
         if await self._has_its_tables():
             await self.engine.nightly()
-            # Beside the ticks, so that nothing that scales waits for a report.
-            for name, shard in self.engine.shards.items():
-                await reckon(self.books, name, shard.policy, self.engine.clock.now())
+            # Behind the ticks, so that nothing that scales waits for a report.
+            now, shards = self.engine.clock.now(), self.engine.shards.items()
+            await asyncio.gather(*(reckon(self.books, name, shard.policy, now) for name, shard in shards))
 
     async def _has_its_tables(self) -> bool:
         try:

@@ -280,7 +280,8 @@ async def usage(bridges: int) -> Figures:
             await _minute(set_up, app)
         store, (name,) = app.books.tables, app.engine.shards
         now = set_up.clock.now()
-        (*_, row) = await store.minutes(name, now - timedelta(hours=1), now + timedelta(minutes=1))
+        (*_, newest) = await store.minutes(name, now - timedelta(hours=1), now + timedelta(minutes=1))
+        row = {column: value for column, value in newest.items() if column != "at"}
         for number in range(24 * 60 + 10):
             at = midnight + timedelta(minutes=number)
             await store.append_usage("new", at, {**row, "seen_at": round(at.timestamp() * 1000)})

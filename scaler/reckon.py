@@ -24,8 +24,12 @@ from scaler.samples import Minute, is_known, machine_cells, read_minute
 
 HOURS_A_RUN = 6
 """An outage of a day is made good within an hour."""
-DEADLINE_SECONDS = 60.0
-"""Of one shard's run; what it wrote by then stays, and the next run goes on."""
+DEADLINE_SECONDS = 45.0
+"""
+Of one run; what it wrote by then stays, and the next run goes on.
+
+With the tick before it, it lies below the function's own time-out, which would kill the worker.
+"""
 ROWS_FORGOTTEN_A_RUN = 5000
 """In a day more than a thousand bridges write."""
 LONGEST_SEARCH = timedelta(hours=24)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -20,8 +22,10 @@ from scaler.days import bounds, local_days
 from scaler.errors import Refused, TryNextTick
 from scaler.minutes import DAY
 from scaler.policy import ScalingPolicy
-from scaler.reckon import HOURS_A_RUN, Books, day_of, reckon
+from scaler.reckon import DEADLINE_SECONDS, HOURS_A_RUN, Books, day_of, reckon
 from scaler.samples import Spent
+from scaler.tick import TICK_DEADLINE_SECONDS
+from tests.documented import ROOT
 from tests.scaler.worlds import SHARD, SOON, START, install, run, world_of
 
 HOURS = int(os.environ.get("RECOUNT_HOURS", "30"))
@@ -340,3 +344,25 @@ async def test_a_reckoning_that_fails_is_a_line_in_the_log(
     assert await reckon(Books(broken), SHARD, policy, it.world.now) == 0
     assert "is not reckoned" in caplog.text
     assert await reckon(Books(it.store), SHARD, policy, it.world.now) == 1
+
+
+async def test_a_reckoning_that_hangs_ends_before_the_host_ends_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """With a tick before it, it stays below the time-out of the function, which would kill the worker."""
+    timeout = json.loads((ROOT / "host.json").read_text())["functionTimeout"]
+    hours, minutes, seconds = map(int, timeout.split(":"))
+    allowed = 3600 * hours + 60 * minutes + seconds
+    assert allowed - 10 > TICK_DEADLINE_SECONDS + DEADLINE_SECONDS
+    it = install(store=MemoryStore())
+    await run(it, 70)
+
+    class Hanging(MemoryStore):
+        async def put_hour(self, *_: Any) -> None:
+            await asyncio.Event().wait()
+
+    hanging = Hanging()
+    vars(hanging)["_shards"] = vars(it.store)["_shards"]
+    monkeypatch.setattr("scaler.reckon.DEADLINE_SECONDS", 0)
+    assert await reckon(Books(hanging), SHARD, ScalingPolicy(max_bridges=9), it.world.now) == 0
+    assert "not reckoned now" in caplog.text
