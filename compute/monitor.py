@@ -78,9 +78,9 @@ def loads_of(body: object, now: datetime) -> dict[str, PlatformLoad]:
         if not isinstance(body, Mapping):
             raise TypeError("no object")
         results = {str(result["resourceid"]).lower(): _points(result) for result in body["values"]}
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        loads = {resource_id: _load(points, now) for resource_id, points in results.items()}
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise TryNextTick(f"platform metrics: answer not understood ({error!r})") from error
-    loads = {resource_id: _load(points, now) for resource_id, points in results.items()}
     return {resource_id: load for resource_id, load in loads.items() if load is not None}
 
 

@@ -169,3 +169,18 @@ def test_a_minute_older_than_six_is_unknown() -> None:
 def test_the_audience_follows_the_cloud(endpoint: str, audience: str) -> None:
     """Sovereign clouds have an audience of their own, named by the endpoint."""
     assert _metrics_audience(endpoint) == audience
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"timeStamp": "2026-11-20T09:09:00", "average": 1.0},
+        {"timeStamp": "2026-11-20T09:09:00Z", "average": 10**400},
+    ],
+)
+def test_a_point_that_cannot_be_compared_makes_the_platform_unknown(data: dict[str, object]) -> None:
+    """A minute without its zone, or a number that no float holds, is an answer not understood."""
+    body = batch(cpu={1: 1.0})
+    body["values"][0]["value"][0]["timeseries"][0]["data"] = [data]
+    with pytest.raises(TryNextTick):
+        loads_of(body, NOW)
