@@ -177,5 +177,5 @@ def boots_told(fleet: Fleet) -> str:
         took = memory.ready_after_seconds
         if took is None or fleet.now - boot_began(memory) - timedelta(seconds=took) >= JUST_CAME:
             continue
-        told[memory.vm_id] = {"ready_after": round(took, 1), **memory.boot.seconds}
+        told[memory.vm_id] = {**memory.boot.seconds, "ready_after": round(took, 1)}
     return json.dumps(told, sort_keys=True) if told else ""

@@ -218,3 +218,11 @@ def test_usage_is_told_of_the_machines_that_have_just_come():
     )
     assert json.loads(boots_told(them)) == {"vm-a": {"ready_after": 140.0, "secrets": 2.0}}
     assert boots_told(fleet(bridge("b"))) == ""
+
+
+def test_a_machine_cannot_say_when_it_was_ready() -> None:
+    """`ready_after` is by our own clock, also where a machine names one of its phases so."""
+    told = BootRemark(reports=1, seconds={"ready_after": 9.0})
+    asked = {"asked_at": NOW - 3 * MINUTE, "ready_after_seconds": 140.0, "boot": told}
+    them = fleet(bridge("a", remembered=asked))
+    assert json.loads(boots_told(them)) == {"vm-a": {"ready_after": 140.0}}
