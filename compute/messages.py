@@ -234,14 +234,15 @@ def _image(properties: Json | None) -> str | None:
 
 
 def _moment(text: object) -> datetime | None:
-    """ARM writes seven digits of a second; Python reads six."""
+    """ARM writes seven digits of a second; Python reads six. The year 1 is .NET's word for none."""
     if not isinstance(text, str):
         return None
     try:
         moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
-    except ValueError:
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if moment.year > 1 else None
 
 
 def _tag(tags: object, wanted: str) -> str | None:

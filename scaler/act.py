@@ -58,7 +58,7 @@ from scaler.model import (
 )
 from scaler.policy import ScalingPolicy
 from scaler.ports import Bridges, Clock, Cloud, Images, Lease, Target
-from scaler.process import is_another
+from scaler.process import is_another, restarts_now
 from scaler.reflect import BACKOFF_MINUTES
 from scaler.selection import uptime
 
@@ -131,7 +131,15 @@ def _ask_anew(action: Action, hands: Hands, ledger: Ledger) -> None:
     memory = ledger.bridges.get(getattr(action, "vm_id", ""))
     if memory is not None and memory.phase is Phase.READY:
         now = hands.clock.now()
-        ledger.remember(changed(memory, address=None, process_started_at=None, restart_seen_at=now))
+        ledger.remember(
+            changed(
+                memory,
+                address=None,
+                process_started_at=None,
+                restart_seen_at=now,
+                restarts=restarts_now(memory, now),
+            )
+        )
 
 
 class CallFailed(ScalerError):

@@ -31,7 +31,7 @@ def learn_process(memory: BridgeMemory, poll: Poll, now: datetime, log: Log) -> 
         memory,
         process_started_at=told,
         restart_seen_at=now,
-        restarts=memory.restarts + 1 if restarted_lately(memory, now) else 1,
+        restarts=restarts_now(memory, now),
         stats_timestamp=None,
         polled_at=None,
         skew_seconds=None,
@@ -40,6 +40,11 @@ def learn_process(memory: BridgeMemory, poll: Poll, now: datetime, log: Log) -> 
         failure=None if memory.ever_ready else memory.failure,  # it may have another configuration now
     )
     return _first_drain_seen(memory, poll, first=True), True
+
+
+def restarts_now(memory: BridgeMemory, now: datetime) -> int:
+    """How many restarts in a row it has had, with one that is seen now."""
+    return memory.restarts + 1 if restarted_lately(memory, now) else 1
 
 
 def restarted_lately(memory: BridgeMemory, now: datetime) -> bool:

@@ -58,6 +58,8 @@ def nic(vm_id: str | None, *addresses: str, primary: bool | None = None) -> dict
         ("yesterday", None),
         (None, None),
         (7, None),
+        ("0001-01-01T00:00:00Z", None),
+        ("0001-01-01T00:00:00+14:00", None),
     ],
 )
 def test_creation_times_are_utc_or_unknown(text: object, moment: datetime | None) -> None:

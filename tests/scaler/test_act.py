@@ -148,6 +148,7 @@ async def test_another_process_is_asked_for_its_start_in_the_next_tick() -> None
     stage = ready().hears("a", poll(process_started_at=NOW - HOUR))
     assert await refusal_of(stage, DRAIN) is Reason.NOT_THE_SAME_BRIDGE
     assert (stage["a"].process_started_at, stage["a"].restart_seen_at) == (None, NOW)
+    assert stage["a"].restarts == 1
     stage = drained().hears("a", poll(drain=True, process_started_at=NOW - HOUR))
     assert await refusal_of(stage, FENCE) is Reason.NOT_THE_SAME_BRIDGE
     assert stage["a"].process_started_at is not None
