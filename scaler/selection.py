@@ -75,9 +75,10 @@ class Fleet:
 
     @property
     def working(self) -> int:
-        """Machines that are, or may soon be, of use."""
-        unusable = len(self.sick) + len(self.failed) + len(self.fenced)
-        return self.listed - unusable
+        """Machines that are, or may soon be, of use: one of a blocked image that drains never is again."""
+        unusable = {b.vm_id for b in (*self.sick, *self.failed, *self.fenced)}
+        bad = {b.vm_id for b in self.bridges if is_our_drain(b) and is_condemned(b, self.snapshot)}
+        return self.listed - len(unusable | bad - {b.vm_id for b in self.deleting})
 
     def accepting_others(self, bridge: Bridge) -> int:
         """Accepting bridges that remain without this one."""

@@ -381,6 +381,15 @@ def test_what_load_takes_back_is_not_taken_back_twice() -> None:
 BLOCKED = {"blocked_images": {NEW: NOW - HOUR}, "good_image": OLD}
 
 
+def test_a_bridge_of_a_blocked_image_that_drains_is_of_no_use_to_the_minimum() -> None:
+    """It never opens again, and at the minimum it could not go: another one stands in for it."""
+    leaving = draining(Purpose.RECYCLE)
+    them = (old("a"), bridge("b", HOUR, remembered=leaving, arm={"image": NEW}))
+    state = {"policy_": AT_NOON, "scale_set": scale_set(2, image=OLD)}
+    assert verbs(decided(*them, **state, **BLOCKED)) == ["scale_out 3"]
+    assert verbs(decided(*them, **state, good_image=NEW)) == ["undrain b"]
+
+
 def test_a_bridge_of_a_blocked_image_is_drained_and_stays_so() -> None:
     """Where enough others carry the load; neither load nor noon takes it back."""
     them = (old("a"), old("b", 4 * HOUR), new("c", **busy()))
