@@ -155,6 +155,7 @@ module "app" {
   client_id                  = azapi_resource.app_identity.output.properties.clientId
   storage_name               = module.storage.name
   package_url                = module.storage.package_url
+  memory_mb                  = var.instance_memory_mb
   network_id                 = module.network.id
   endpoints_subnet_id        = module.network.subnets["endpoints"]
   application_group_id       = module.network.app_application_group_id

@@ -155,6 +155,17 @@ variable "private_storage" {
   default     = true
 }
 
+variable "instance_memory_mb" {
+  description = "Memory of an instance of the app, which also sets its CPU. 512 costs a quarter; how fast the app starts there nobody has measured on Azure."
+  type        = number
+  default     = 2048
+
+  validation {
+    condition     = contains([512, 2048, 4096], var.instance_memory_mb)
+    error_message = "allowed: 512, 2048, 4096"
+  }
+}
+
 variable "boot_reports" {
   description = "true: a bridge tells the app how its first boot went, over a private endpoint; false: boots are found by the poll alone."
   type        = bool

@@ -385,8 +385,9 @@ def test_a_bridge_of_a_blocked_image_that_drains_is_of_no_use_to_the_minimum() -
     """It never opens again, and at the minimum it could not go: another one stands in for it."""
     leaving = draining(Purpose.RECYCLE)
     them = (old("a"), bridge("b", HOUR, remembered=leaving, arm={"image": NEW}))
-    state = {"policy_": AT_NOON, "scale_set": scale_set(2, image=OLD)}
-    assert verbs(decided(*them, **state, **BLOCKED)) == ["scale_out 3"]
+    state: dict[str, Any] = {"policy_": AT_NOON, "scale_set": scale_set(2, image=OLD)}
+    blocked: dict[str, Any] = {**state, **BLOCKED}
+    assert verbs(decided(*them, **blocked)) == ["scale_out 3"]
     assert verbs(decided(*them, **state, good_image=NEW)) == ["undrain b"]
 
 

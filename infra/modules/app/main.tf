@@ -12,6 +12,7 @@ variable "storage_name" { type = string }
 variable "package_url" { type = string }
 variable "insights_connection_string" { type = string }
 variable "settings" { type = map(string) }
+variable "memory_mb" { type = number }
 variable "network_id" { type = string }
 variable "endpoints_subnet_id" { type = string }
 variable "application_group_id" { type = string }
@@ -51,7 +52,7 @@ resource "azapi_resource" "site" {
       publicNetworkAccess    = "Enabled" # Azure Monitor calls it from outside
       functionAppConfig = {
         runtime             = { name = "python", version = "3.13" }
-        scaleAndConcurrency = { instanceMemoryMB = 2048, maximumInstanceCount = 40 }
+        scaleAndConcurrency = { instanceMemoryMB = var.memory_mb, maximumInstanceCount = 40 }
         deployment = {
           storage = {
             type           = "blobContainer"
