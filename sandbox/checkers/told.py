@@ -91,7 +91,7 @@ class View:
             and instance.power is Power.RUNNING
             and poll.health_ok is True
             and poll.supported
-            and (before is None or not same or stats.timestamp > before or _fell(row, stats))
+            and (before is None or not same or stats.timestamp > before or self._is_new_process(row, poll))
             and stats.conferences is not None
             and stats.local_endpoints is not None
             and stats.healthy is not False
@@ -100,6 +100,10 @@ class View:
             and not stats.graceful_shutdown
             and not stats.shutting_down
         )
+
+    def _is_new_process(self, row: BridgeMemory | None, poll: Poll) -> bool:
+        """Another one than the row's: its clock is not to be compared with the old one's."""
+        return _is_another(row, poll) or (poll.stats is not None and _fell(row, poll.stats))
 
     def accepting(self) -> set[str]:
         """Healthy ones that say that they are open, and that we do not take away."""
