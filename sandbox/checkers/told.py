@@ -230,6 +230,9 @@ class View:
         )
 
     def _may_come_of(self, intent: CreateIntent) -> bool:
+        came = [vm_id for vm_id, row in self.rows.items() if row.asked_by == intent.intent_id]
+        if intent.vm_id is None and came and not self.listed.keys() & came:
+            return False  # it came, and is gone again
         if intent.vm_id is None:
             operation = self.told.operations.get(intent.operation or "")
             failed = operation is not None and operation.error is not None
