@@ -16,6 +16,8 @@ EXIT_PROOF = timedelta(seconds=30)
 """A refused connection counts as an exit when it was refused twice, this far apart."""
 UNTOLD_EXIT_PROOF = timedelta(minutes=5)
 """The same where no word of the fence came back: a process that crashed is soon started again."""
+UNSEEN = timedelta(minutes=5)
+"""So long without a look, and a process may have come and gone: the proof of its exit starts over."""
 EMPTY_PROOF = timedelta(seconds=10)
 """Two empty polls must lie this far apart."""
 
@@ -168,6 +170,8 @@ def _exit_proof(seen: Seen, memory: BridgeMemory, now: datetime) -> BridgeMemory
     refused = seen.poll.reach is Reach.REFUSED and seen.instance.power is Power.RUNNING
     if not refused and not stopped:
         return memory
+    if memory.refused_seen_at is not None and now - memory.refused_seen_at > UNSEEN:
+        memory = changed(memory, **NO_EXIT_PROOF)
     since = memory.refused_since or now
     untold = memory.ever_ready and memory.fenced_at is None
     lasts = UNTOLD_EXIT_PROOF if untold else EXIT_PROOF

@@ -530,6 +530,15 @@ def test_without_a_word_that_it_took_the_fence_its_exit_takes_five_minutes() -> 
     assert never["a"].exited_at == never.now
 
 
+def test_two_refusals_with_nobody_looking_between_are_no_exit() -> None:
+    """It may have been started, and have served, while the app was away."""
+    shard = one(silent(reach=Reach.REFUSED), phase=Phase.FENCED, fenced_at=NOW)
+    shard.tick({A: silent(reach=Reach.REFUSED)}, after=HOUR)
+    assert shard["a"].exited_at is None
+    shard.tick({A: silent(reach=Reach.REFUSED)})
+    assert shard["a"].exited_at == shard.now
+
+
 def test_refusals_at_two_addresses_are_no_exit() -> None:
     """One of them may have been another machine's."""
     shard = one(silent(reach=Reach.REFUSED), phase=Phase.FENCED, fenced_at=NOW)
