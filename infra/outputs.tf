@@ -23,11 +23,16 @@ output "key_vault" {
   value       = module.vault.uri
 }
 
+locals {
+  key     = "az functionapp keys list --resource-group ${var.resource_group_name} --name ${module.app.name} --query functionKeys.default --output tsv"
+  connect = "export JVB_AUTOSCALER_URL=${module.app.url} JVB_AUTOSCALER_KEY=$(${local.key})"
+}
+
 output "next" {
   description = "What to run now."
   value = var.alerts_connected ? (
     var.dry_run
-    ? "export JVB_AUTOSCALER_URL=${module.app.url}; jvb-autoscaler preflight && jvb-autoscaler status   # then docs/runbook.md#switching-on"
-    : "export JVB_AUTOSCALER_URL=${module.app.url}; jvb-autoscaler status"
-  ) : "func azure functionapp publish ${module.app.name} && terraform apply -var-file=environments/${var.environment}.tfvars -var=alerts_connected=true"
+    ? "${local.connect}; jvb-autoscaler preflight && jvb-autoscaler status   # then docs/runbook.md#switching-on"
+    : "${local.connect}; jvb-autoscaler status"
+  ) : "func azure functionapp publish ${module.app.name} --build remote && terraform -chdir=infra apply -var-file=environments/${var.environment}.tfvars -var=alerts_connected=true"
 }

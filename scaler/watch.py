@@ -13,7 +13,6 @@ from scaler.process import restarted_lately
 from scaler.selection import Fleet, Silence, is_condemned, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
-"""Alert that is open while it lasts, and so tells since when."""
 OUTAGE = timedelta(minutes=5)
 """So long without a tick, and what is counted from tick to tick starts over."""
 DELETE_IS_LATE_AFTER = timedelta(minutes=15)

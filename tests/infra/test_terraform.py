@@ -170,6 +170,21 @@ def test_a_second_apply_connects_the_alerts_and_keeps_no_key(tmp_path: Path, mir
     assert made.outputs()["next"].endswith("# then docs/runbook.md#switching-on")
 
 
+def test_the_next_command_is_readmes(tmp_path: Path, mirror: Path):
+    """What the first apply prints is what README says next, word for word but for the names."""
+    made = prepare(tmp_path / "infra", mirror)
+    made.apply("prod")
+    name, readme = made.outputs()["function_app"], (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in made.outputs()["next"].split(" && "):
+        assert f"    {command.replace(name, '$APP')}\n" in readme
+    made.apply("prod", alerts_connected=True)
+    told = made.outputs()["next"]
+    key = "az functionapp keys list --resource-group rg-jvb-prod --name $APP"
+    assert key in readme
+    assert key.replace("$APP", name) in told
+    assert f"JVB_AUTOSCALER_URL={made.outputs()['url']} JVB_AUTOSCALER_KEY=$(" in told
+
+
 def test_a_second_apply_changes_nothing(tmp_path: Path, mirror: Path):
     """What was applied is what is wanted: no second write, no password asked for again."""
     made = prepare(tmp_path / "infra", mirror)
