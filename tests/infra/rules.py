@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 from collections.abc import Iterable, Iterator
@@ -40,8 +41,9 @@ SCOPES = {
 
 def findings(made: Deployment) -> list[str]:
     """Everything that is wrong with what was sent."""
-    network, app = (_inbound, _subnets, _endpoints), (_app_rights, _secrets, _storage, _vault, _alerts)
-    rules = (*network, _scale_sets, _prefixes, *app)
+    network, bridges = (_inbound, _subnets, _endpoints), (_scale_sets, _prefixes, _readers)
+    app = (_app, _builder, _app_rights, _secrets, _storage, _vault, _alerts)
+    rules = (*network, *bridges, *app)
     return [finding for rule in rules for finding in rule(made)]
 
 
@@ -126,6 +128,20 @@ def _endpoints(made: Deployment) -> Iterator[str]:
     opened = {
         to["id"] for rule in doors for to in rule.get("destinationApplicationSecurityGroups", [{"id": "*"}])
     }
+    for subnet in _subnet_list(made):
+        policy = subnet.get("privateEndpointNetworkPolicies")
+        if subnet["name"] == "snet-endpoints" and policy not in ("Enabled", "NetworkSecurityGroupEnabled"):
+            yield f"the rules of {subnet['name']} do not hold for private endpoints"
+    network = made.one("Microsoft.Network/virtualNetworks").id
+    links = made.of("Microsoft.Network/privateDnsZones/virtualNetworkLinks")
+    resolved = {each.parent for each in links if each.body["properties"]["virtualNetwork"]["id"] == network}
+    for each in made.of("Microsoft.Network/privateEndpoints/privateDnsZoneGroups"):
+        zones = [config["properties"] for config in each.body["properties"]["privateDnsZoneConfigs"]]
+        yield from (
+            f"{zone['privateDnsZoneId']}: the network does not resolve it"
+            for zone in zones
+            if zone["privateDnsZoneId"] not in resolved
+        )
     for name, body in endpoints(made).items():
         groups = {each["id"] for each in body.get("applicationSecurityGroups", [])}
         if (name == "sites") != bool(groups & opened) or "*" in opened:
@@ -189,6 +205,49 @@ def _prefixes(made: Deployment) -> Iterator[str]:
     yield from (f"{prefix.name}: belongs to no scale set" for prefix in by_id.values())
 
 
+def principals(made: Deployment) -> dict[str, str]:
+    """Identity by resource id -> who it is in a role assignment."""
+    return {
+        instance["attributes"]["id"]: instance["attributes"]["output"]["value"]["properties"]["principalId"]
+        for resource in json.loads(made.state)["resources"]
+        for instance in resource["instances"]
+        if str(instance["attributes"].get("type", "")).startswith("Microsoft.ManagedIdentity/")
+    }
+
+
+def boot_settings(scale_set: Sent) -> dict[str, Any]:
+    """What a machine of this scale set is told at its boot."""
+    os_profile = scale_set.body["properties"]["virtualMachineProfile"]["osProfile"]
+    return yaml_settings(base64.b64decode(os_profile["customData"]).decode())
+
+
+def yaml_settings(custom_data: str) -> dict[str, Any]:
+    """Settings as they stand in a cloud-config, which is made line by line of one template."""
+    lines = custom_data.splitlines()
+    assert lines[0] == "#cloud-config"
+    place = next(number for number, line in enumerate(lines) if line.endswith("/etc/jvb-boot/settings.json"))
+    content = next(line for line in lines[place:] if line.strip().startswith("content: "))
+    settings: dict[str, Any] = json.loads(base64.b64decode(content.partition("content: ")[2]))
+    return settings
+
+
+def _readers(made: Deployment) -> Iterator[str]:
+    """The identity of a shard's bridges reads the secrets of that shard, and no other does."""
+    known = principals(made)
+    readers: set[tuple[str, str]] = set()
+    for each in made.of(SCALE_SETS):
+        (identity,) = each.body["identity"]["userAssignedIdentities"]
+        vault = boot_settings(each)["key_vault"]
+        told = (vault["password_secret"], vault["ca_secret"])
+        readers |= {(known[identity], name) for name in told if name is not None}
+    got = {
+        (str(each.body["properties"]["principalId"]), each.parent.rpartition("/")[2])
+        for each in made.of(ASSIGNMENTS)
+        if "/secrets/" in each.parent
+    }
+    yield from (f"{name}: not read by the bridges that need it, or by others" for _, name in got ^ readers)
+
+
 # --- the app --------------------------------------------------------------------------------
 
 
@@ -235,6 +294,32 @@ def scope_type(scope: str) -> str:
         return "resourceGroups" if "/resourceGroups/" in scope else "subscriptions"
     parts = rest.split("/")
     return "/".join([parts[0], *parts[1::2]])
+
+
+def _app(made: Deployment) -> Iterator[str]:
+    site = made.one("Microsoft.Web/sites").body["properties"]
+    wrong = {
+        "Python 3.13": site["functionAppConfig"]["runtime"] != {"name": "python", "version": "3.13"},
+        "the network": not str(site["virtualNetworkSubnetId"]).endswith("/snet-function"),
+        "HTTPS alone": site["httpsOnly"] is not True or site["siteConfig"]["ftpsState"] != "Disabled",
+    }
+    yield from (f"the app: {name} is not as it must be" for name, bad in wrong.items() if bad)
+    monitoring = [
+        each
+        for each in made.of(ASSIGNMENTS)
+        if each.body["properties"]["roleDefinitionId"].endswith("8ba259a9fe05")
+    ]
+    if [each.body["properties"]["principalId"] for each in monitoring] != [_identity_of_app(made)]:
+        yield "the app is no Monitoring Reader, or somebody else is"
+
+
+def _builder(made: Deployment) -> Iterator[str]:
+    """Who builds images may write versions of the gallery, and nothing else."""
+    roles = {each.id for each in made.of(ROLES) if "image builder" in each.body["properties"]["roleName"]}
+    for each in made.of(ASSIGNMENTS):
+        scope = scope_type(each.parent)
+        if each.body["properties"]["roleDefinitionId"] in roles and scope != "Microsoft.Compute/galleries":
+            yield f"the image builder's role is assigned on {each.parent}"
 
 
 def _app_rights(made: Deployment) -> Iterator[str]:
@@ -330,6 +415,20 @@ def _alerts(made: Deployment) -> Iterator[str]:
     )
     quiet = [each.name for each in rules if not each.body["properties"]["actions"]["actionGroups"]]
     yield from (f"{name}: tells nobody" for name in quiet)
+    for each in rules:
+        periods = each.body["properties"]["criteria"]["allOf"][0]["failingPeriods"]
+        if each.name.endswith("-silent") and set(periods.values()) != {3}:
+            yield f"{each.name}: not three periods of silence"
+    callers = {each.id for each in made.of("Microsoft.Insights/actionGroups") if each.name.endswith("-app")}
+    loads = {each.name: each.body["properties"] for each in made.of("Microsoft.Insights/metricAlerts")}
+    for name, load in loads.items():
+        if {action["actionGroupId"] for action in load["actions"]} != callers:
+            yield f"{name}: does not call the app"
+    if len(loads) != 2 * len(shards(made)):
+        yield f"load is watched by {sorted(loads)} only"
+    (workbook,) = made.of("Microsoft.Insights/workbooks")
+    if workbook.body["properties"]["serializedData"].count("/api/usage") < 3:
+        yield "the workbook shows no usage"
     watched = {each.name.split("-")[-2] for each in rules if each.name.endswith("-silent")}
     if watched != {shard["name"] for shard in shards(made)}:
         yield f"silence is watched for {sorted(watched)} only"

@@ -94,6 +94,53 @@ OF_OURS = {
         'from_group = "bridges" }',
         "the private endpoint table: bridges reach it",
     ),
+    "rules that do not hold for endpoints": Mistake(
+        NETWORK, '"NetworkSecurityGroupEnabled"', '"Disabled"', "do not hold for private endpoints"
+    ),
+    "a name that the network does not resolve": Mistake(
+        APP,
+        "virtualNetwork = { id = var.network_id }",
+        'virtualNetwork = { id = "${var.network_id}-other" }',
+        "the network does not resolve it",
+    ),
+    "a secret that the other shard reads": Mistake(
+        VAULT,
+        "principalId = each.value.principal_id",
+        "principalId = values(var.secrets)[0].principal_id",
+        "xmpp-b: not read by the bridges that need it, or by others",
+    ),
+    "an old Python": Mistake(APP, 'version = "3.13"', 'version = "3.11"', "the app: Python 3.13"),
+    "an app outside the network": Mistake(
+        APP,
+        "virtualNetworkSubnetId = var.subnet_id",
+        "virtualNetworkSubnetId = var.endpoints_subnet_id",
+        "the app: the network",
+    ),
+    "FTP": Mistake(APP, '= "Disabled"', '= "AllAllowed"', "the app: HTTPS alone"),
+    "an app that reads no metrics": Mistake(
+        "modules/access/main.tf", "8ba259a9fe05", "8ba259a9fe06", "no Monitoring Reader"
+    ),
+    "a builder of everything": Mistake(
+        "modules/image/main.tf",
+        "parent_id = azapi_resource.gallery.id\n  body = {\n    properties = {\n      roleDefinitionId",
+        "parent_id = var.parent_id\n  body = {\n    properties = {\n      roleDefinitionId",
+        "the image builder's role is assigned on",
+    ),
+    "an alarm at the first silence": Mistake(
+        "modules/monitoring/main.tf",
+        "numberOfEvaluationPeriods = 3, minFailingPeriodsToAlert = 3",
+        "numberOfEvaluationPeriods = 1, minFailingPeriodsToAlert = 1",
+        "not three periods of silence",
+    ),
+    "load that calls nobody": Mistake(
+        "modules/monitoring/main.tf",
+        "actions = [{ actionGroupId = azapi_resource.app.id }]",
+        "actions = []",
+        "does not call the app",
+    ),
+    "a workbook without usage": Mistake(
+        "modules/monitoring/main.tf", "/api/usage", "/api/status", "the workbook shows no usage"
+    ),
     "nothing closes the network": Mistake(NETWORK, '= "Deny"', '= "Allow"', "does not close"),
     "addresses in another zone": Mistake(
         SHARD,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cloud_init.settings import read_settings
 from settings import from_env
-from tests.infra.deployment import PASSWORDS, ROOT, Deployment, Sent, prepare
-from tests.infra.rules import INBOUND, SCALE_SETS, app_settings, findings, inbound, shards
+from tests.infra.deployment import PASSWORDS, ROOT, Deployment, prepare
+from tests.infra.rules import INBOUND, SCALE_SETS, app_settings, boot_settings, findings, inbound, shards
 
 
 @pytest.fixture(params=["dev", "prod"])
@@ -113,22 +111,6 @@ def test_bridges_report_their_boot_where_the_app_listens_inside_the_network(
         each.name for each in prod.of("Microsoft.Network/privateDnsZones")
     }
     assert dev.of("Microsoft.Network/privateEndpoints") == []
-
-
-def boot_settings(scale_set: Sent) -> dict[str, Any]:
-    """What a machine of this scale set is told at its boot."""
-    os_profile = scale_set.body["properties"]["virtualMachineProfile"]["osProfile"]
-    return yaml_settings(base64.b64decode(os_profile["customData"]).decode())
-
-
-def yaml_settings(custom_data: str) -> dict[str, Any]:
-    """Settings as they stand in a cloud-config, which is made line by line of one template."""
-    lines = custom_data.splitlines()
-    assert lines[0] == "#cloud-config"
-    place = next(number for number, line in enumerate(lines) if line.endswith("/etc/jvb-boot/settings.json"))
-    content = next(line for line in lines[place:] if line.strip().startswith("content: "))
-    settings: dict[str, Any] = json.loads(base64.b64decode(content.partition("content: ")[2]))
-    return settings
 
 
 def test_policy_reaches_the_app_as_it_was_written(prod: Deployment):
