@@ -50,7 +50,6 @@ from scaler.model import (
     Instance,
     Phase,
     Poll,
-    Power,
     Purpose,
     Reach,
     Snapshot,
@@ -302,15 +301,13 @@ async def _prove_gone(action: Delete, hands: Hands, instance: Instance, memory: 
         report = await _same_bridge(hands, memory)
         _prove_empty_and_drained(hands, memory, report, joined=True)
         return
-    never_ran = instance.is_broken and action.cause is Cause.NEVER_READY
-    off = never_ran or instance.power is Power.STOPPED
-    if off and instance.address is None:
+    if instance.has_no_host and instance.address is None:
         return  # ARM did not even get as far as an address
     # Asked also where ARM says that it is off: its list may be old, and somebody has started it since.
     report = await hands.bridges.read(_target(hands, memory))
     _prove(report.reach not in (Reach.ANSWERED, Reach.BROKEN), "something answers on it")
     vouched = action.cause in (Cause.DEAD, Cause.REPLACED)
-    proved = report.reach is Reach.REFUSED or off or vouched
+    proved = report.reach is Reach.REFUSED or instance.has_no_host or vouched
     _prove(proved, f"its port {report.reach}: that is no proof of an exit")
 
 

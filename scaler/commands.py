@@ -73,6 +73,8 @@ def heed(snapshot: Snapshot) -> Snapshot:
             continue
         if _is_over(command, desk):
             _expire(command, desk)
+        elif command.vm_id in snapshot.unlisted:
+            continue  # the list may be stale; the next one tells
         elif command.vm_id is not None and command.vm_id not in desk.listed:
             desk.end(command, *_without_machine(command))
         elif command.state is CommandState.OPEN:
@@ -230,7 +232,9 @@ def obey(fleet: Fleet, *, blind: bool) -> Obeyed:
     obeyed = Obeyed()
     bridges = {bridge.vm_id: bridge for bridge in fleet.bridges}
     for command in fleet.snapshot.commands:
-        if command.state is CommandState.OPEN and command.kind in _ON_A_MACHINE:
+        if command.vm_id in fleet.snapshot.unlisted:
+            obeyed += Obeyed(commands=(command,))
+        elif command.state is CommandState.OPEN and command.kind in _ON_A_MACHINE:
             step = _STEPS[command.kind](command, bridges[command.vm_id or ""], fleet)
             obeyed += _taken(command, _paced(step, obeyed, blind=blind))
         elif command.state is CommandState.IN_FORCE and command.kind is CommandKind.PROTECT:

@@ -8,6 +8,8 @@ from scaler.decision import EventKind
 from scaler.model import BridgeMemory, BridgeStats, Instance, PlatformLoad, Poll, Power, Reach, changed
 from scaler.noticed import Log
 
+OUTAGE = timedelta(minutes=5)
+"""So long without a look, and what was counted or proved from look to look starts over."""
 POLLS_REMEMBERED = 5
 RELAY_STUCK_AFTER = timedelta(minutes=10)
 QUIET_MBPS = 1.0
@@ -64,11 +66,14 @@ def remember_poll(memory: BridgeMemory, *, good: bool, now: datetime) -> BridgeM
     return changed(memory, polls=polls, bad_since=None if good else memory.bad_since or now)
 
 
-def quiet_since(memory: BridgeMemory, platform: PlatformLoad | None, now: datetime) -> datetime | None:
-    """Since when Azure Monitor sees nothing leave the VM that could be media; None where it does not tell."""
+def learn_quiet(memory: BridgeMemory, platform: PlatformLoad | None, now: datetime) -> BridgeMemory:
+    """Learn since when Azure Monitor sees nothing leave the VM that could be media; unknown is not quiet."""
     if platform is None or platform.out_mbps is None or shows_traffic(platform):
-        return None
-    return memory.platform_quiet_since or now
+        return changed(memory, platform_quiet_since=None, platform_quiet_seen_at=None)
+    seen = memory.platform_quiet_seen_at
+    watched = seen is not None and now - seen <= OUTAGE
+    since = memory.platform_quiet_since if watched else None
+    return changed(memory, platform_quiet_since=since or now, platform_quiet_seen_at=now)
 
 
 def shows_traffic(platform: PlatformLoad | None) -> bool:

@@ -358,6 +358,8 @@ class BridgeMemory:
     relayed_since: datetime | None = None
     """Since when relayed endpoints are counted without a conference (a stuck counter)."""
     platform_quiet_since: datetime | None = None
+    platform_quiet_seen_at: datetime | None = None
+    """First and latest quiet reading, with no gap of `OUTAGE` between."""
     """Since when Azure Monitor sees next to nothing leave this VM."""
 
     unsupported: bool = False
@@ -659,6 +661,8 @@ class Snapshot:
     """The scale set's owner tag, where it names another installation than this one."""
     commands: tuple[Command, ...] = ()
     """Operators' commands that are open, oldest first."""
+    unlisted: frozenset[str] = frozenset()
+    """vm_ids of machines that this list of ARM's lacks, and that are kept: it may be stale."""
     nightly: Nightly | None = None
     """Only in the ticks that may open a night or start a build."""
     turn_of: str | None = None

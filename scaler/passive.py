@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scaler.decision import EventKind
+from scaler.health import OUTAGE
 from scaler.lifecycle import NO_EMPTY_PROOF, NO_EXIT_PROOF, Move, moved
 from scaler.model import BridgeMemory, BridgeStats, Instance, Phase, Poll, Power, Purpose, Reach, changed
 from scaler.noticed import Log
@@ -16,8 +17,6 @@ EXIT_PROOF = timedelta(seconds=30)
 """A refused connection counts as an exit when it was refused twice, this far apart."""
 UNTOLD_EXIT_PROOF = timedelta(minutes=5)
 """The same where no word of the fence came back: a process that crashed is soon started again."""
-UNSEEN = timedelta(minutes=5)
-"""So long without a look, and a process may have come and gone: the proof of its exit starts over."""
 EMPTY_PROOF = timedelta(seconds=10)
 """Two empty polls must lie this far apart."""
 
@@ -170,7 +169,7 @@ def _exit_proof(seen: Seen, memory: BridgeMemory, now: datetime) -> BridgeMemory
     refused = seen.poll.reach is Reach.REFUSED and seen.instance.power is Power.RUNNING
     if not refused and not stopped:
         return memory
-    if memory.refused_seen_at is not None and now - memory.refused_seen_at > UNSEEN:
+    if memory.refused_seen_at is not None and now - memory.refused_seen_at > OUTAGE:
         memory = changed(memory, **NO_EXIT_PROOF)
     since = memory.refused_since or now
     untold = memory.ever_ready and memory.fenced_at is None

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from scaler import demand
 from scaler.decision import Event, EventKind
-from scaler.health import learn_support, quiet_since, relayed_since, remember_poll, why_unhealthy
+from scaler.health import learn_quiet, learn_support, relayed_since, remember_poll, why_unhealthy
 from scaler.lifecycle import NO_EXIT_PROOF, Move, moved
 from scaler.model import (
     Bridge,
@@ -91,6 +91,7 @@ def reflect(
         bridges=tuple(bridges),
         intents=after,
         other_owner=_other_owner(heard.scale_set, owner),
+        unlisted=frozenset(memory.vm_id for memory in absent if memory.phase is not Phase.GONE),
         memory=_count_boots(state or ShardMemory(known_since=now), log, now),
     )
     return snapshot, absent, tuple(log.events)
@@ -261,9 +262,9 @@ def _bridge(
         pressure=load.pressure if load.pressure is not None else memory.pressure,
         hot_answered=memory.hot_answered
         and not (load.pressure is not None and load.pressure < demand.ANSWERED_AGAIN_BELOW),
-        platform_quiet_since=quiet_since(memory, platform, now),
         relayed_since=relayed_since(memory, stats, polled_before, now, log),
     )
+    memory = learn_quiet(memory, platform, now)
     memory = move_by_itself(Seen(memory, instance, poll, stats, restarted, because is None), policy, now, log)
     return Bridge(
         instance=instance,

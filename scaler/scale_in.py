@@ -108,7 +108,7 @@ def _cause(memory: BridgeMemory) -> Cause:
 def _never_ran(bridge: Bridge) -> bool:
     """ARM could not make it, so there is no exit to wait for, also after a delete of it that failed."""
     instance = bridge.instance
-    return not bridge.memory.ever_ready and instance is not None and instance.is_broken
+    return not bridge.memory.ever_ready and instance is not None and instance.has_no_host
 
 
 def _is_still_gone(bridge: Bridge) -> bool:
@@ -318,7 +318,7 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
 def _removal(bridge: Bridge) -> Action | None:
     memory = bridge.memory
     instance = bridge.instance
-    if instance is not None and (instance.is_broken or instance.power is Power.STOPPED):
+    if instance is not None and instance.has_no_host:
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and ARM says that it does not run")
     # REST may be bound elsewhere, or the address be another machine's: traffic outweighs a refusal.
     refused = memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED

@@ -7,14 +7,13 @@ from datetime import timedelta
 
 from scaler import demand
 from scaler.decision import Alert
+from scaler.health import OUTAGE
 from scaler.model import Bridge, Phase, Purpose, ShardMemory
 from scaler.policy import ScalingPolicy
 from scaler.process import restarted_lately
 from scaler.selection import Fleet, Silence, is_condemned, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
-OUTAGE = timedelta(minutes=5)
-"""So long without a tick, and what is counted from tick to tick starts over."""
 DELETE_IS_LATE_AFTER = timedelta(minutes=15)
 _FOREIGN_DRAIN_WORTH_AN_ALERT = timedelta(minutes=10)
 _SHUTTING_DOWN_TOO_LONG = timedelta(minutes=5)

@@ -47,6 +47,7 @@ BUY = ScaleOut(3, 2, "demand", answers=("vm-a",))
 EMPTY = draining(**found_empty())
 EXITED = {"phase": Phase.FENCED, "exited_at": NOW - MINUTE, "fenced_at": NOW - 3 * MINUTE}
 BROKEN = {"provisioning": "Failed", "power": Power.UNKNOWN}
+NO_ROOM = {**BROKEN, "error": "AllocationFailed: no room"}
 REFUSED = silent(reach=Reach.REFUSED)
 
 
@@ -297,10 +298,13 @@ async def test_a_delete_is_written_done_and_followed() -> None:
         ({"arm": {"power": Power.UNKNOWN}}, silent(), Cause.NEVER_READY, False),
         ({"arm": {"address": None}}, silent(), Cause.NEVER_READY, False),
         ({"arm": {"address": None, "power": Power.STOPPED}}, silent(), Cause.NEVER_READY, True),
-        ({"arm": BROKEN}, silent(), Cause.NEVER_READY, True),
+        ({"arm": NO_ROOM}, silent(), Cause.NEVER_READY, True),
+        ({"arm": BROKEN}, silent(), Cause.NEVER_READY, False),
+        ({"arm": BROKEN}, REFUSED, Cause.NEVER_READY, True),
         ({"arm": BROKEN}, poll(), Cause.NEVER_READY, False),
         ({"arm": BROKEN}, silent(), Cause.TEAR_DOWN, False),
-        ({"arm": {**BROKEN, "address": None}}, silent(), Cause.NEVER_READY, True),
+        ({"arm": {**NO_ROOM, "address": None}}, silent(), Cause.NEVER_READY, True),
+        ({"arm": {**BROKEN, "address": None}}, silent(), Cause.NEVER_READY, False),
         ({}, silent(), Cause.DEAD, True),
         ({}, poll(), Cause.DEAD, False),
         ({}, silent(), Cause.REPLACED, True),

@@ -17,6 +17,7 @@ from tests.scaler.builders import (
     HOUR,
     MINUTE,
     NOW,
+    Shard,
     all_reasons,
     bridge,
     busy,
@@ -24,6 +25,8 @@ from tests.scaler.builders import (
     decided,
     draining,
     found_empty,
+    instance,
+    memory,
     policy,
     reasons,
     snapshot,
@@ -500,3 +503,17 @@ def test_a_decision_twice_is_the_same():
     """What was decided again after a crash is decided alike: commands are judged by what is seen."""
     shot = snapshot(bridge("a"), bridge("b"), commands=(command("pause"), command("drain", "a")))
     assert decide(shot, policy()) == decide(shot, policy())
+
+
+@pytest.mark.parametrize("kind", ["protect", "drain", "undrain"])
+def test_a_command_outlives_one_list_that_lacks_its_machine(kind: str) -> None:
+    """The list may be stale, as the row's own life supposes; the next one tells."""
+    state = CommandState.IN_FORCE if kind == "protect" else CommandState.OPEN
+    told = command(kind, "a", state=state, expires_at=NOW + HOUR)
+    shard = Shard().remember(memory("a"), memory("b"), memory("c"))
+    lists = [[instance("b"), instance("c")]] * 2
+    for heard, expected in zip(lists, (state, CommandState.FAILED), strict=True):
+        shard.tick(heard)
+        assert shard.snapshot is not None
+        (after,) = decide(replace(shard.snapshot, commands=(told,)), shard.policy).commands
+        assert after.state is expected

@@ -539,6 +539,18 @@ def test_two_refusals_with_nobody_looking_between_are_no_exit() -> None:
     assert shard["a"].exited_at == shard.now
 
 
+def test_quiet_that_nobody_watched_did_not_last() -> None:
+    """Two quiet readings an hour apart are two quiet minutes: calls may have come and gone between."""
+    quiet = {"vm-a": PlatformLoad(NOW, 0.1, 0.1, 0.01)}
+    shard = Shard().remember(memory("a"))
+    shard.tick({A: silent()}, platform=quiet)
+    shard.tick({A: silent()}, platform=quiet)
+    since = shard.now - MINUTE
+    assert shard["a"].platform_quiet_since == since
+    shard.tick({A: silent()}, platform=quiet, after=HOUR)
+    assert shard["a"].platform_quiet_since == shard.now
+
+
 def test_refusals_at_two_addresses_are_no_exit() -> None:
     """One of them may have been another machine's."""
     shard = one(silent(reach=Reach.REFUSED), phase=Phase.FENCED, fenced_at=NOW)

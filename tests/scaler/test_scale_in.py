@@ -296,7 +296,8 @@ def test_one_machine_is_deleted_at_a_time() -> None:
 def test_a_failed_delete_of_a_machine_that_never_ran_is_asked_for_again() -> None:
     """There is no exit to wait for where ARM could not even make the machine."""
     told = {"phase": Phase.DELETING, "phase_since": NOW - HOUR, "delete_not_before": NOW, "ever_ready": False}
-    broken = unheard("a", arm={"provisioning": "Failed", "power": Power.UNKNOWN}, remembered=told)
+    no_room = {"provisioning": "Failed", "power": Power.UNKNOWN, "error": "AllocationFailed: no room"}
+    broken = unheard("a", arm=no_room, remembered=told)
     (again,) = decided(broken, bridge("b")).actions
     assert isinstance(again, Delete)
     assert (again.vm_id, again.cause) == ("vm-a", Cause.NEVER_READY)
@@ -383,7 +384,7 @@ def test_a_delete_in_flight_holds_every_other_delete_back() -> None:
 
 def test_a_machine_whose_creation_failed_is_not_removed_before_its_deadline() -> None:
     """ARM may still be at it; afterwards it goes, since ARM does not say that it runs."""
-    broken = {"provisioning": "Failed", "power": Power.UNKNOWN}
+    broken = {"provisioning": "Failed", "power": Power.UNKNOWN, "error": "AllocationFailed: no room"}
     for asked, done in ((9 * MINUTE, []), (10 * MINUTE, ["delete x"])):
         machine = never_joined(Reach.NOT_ASKED, arm=broken, remembered={"asked_at": NOW - asked})
         assert verbs(decided(bridge("b"), machine)) == done
@@ -604,6 +605,16 @@ def test_where_arm_tells_that_nothing_runs_no_witness_is_needed(arm: dict[str, A
     """Else shells of failed creations would fill a shard to its maximum while its only bridge is dead."""
     shell = never_joined(Reach.NOT_ASKED, arm=arm)
     assert ("delete x" in verbs(decided(unheard("b"), shell))) is done
+
+
+def test_a_provisioning_that_failed_is_no_proof_that_nothing_runs() -> None:
+    """An extension may have failed on a VM that runs, whose power ARM does not tell: a person is told."""
+    failed = {"provisioning": "Failed", "power": Power.UNKNOWN, "error": "VMExtensionProvisioningError: x"}
+    kept = decided(bridge("b"), never_joined(Reach.TIMED_OUT, arm=failed))
+    assert verbs(kept) == []
+    assert "cannot_reach" in alert_kinds(kept)
+    gone = never_joined(arm=failed, remembered=GONE)
+    assert verbs(decided(bridge("b"), gone)) == ["delete x"]
 
 
 def test_another_that_never_joined_is_no_witness() -> None:
