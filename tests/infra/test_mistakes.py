@@ -98,7 +98,7 @@ OF_OURS = {
         NETWORK, '"NetworkSecurityGroupEnabled"', '"Disabled"', "do not hold for private endpoints"
     ),
     "a name that the network does not resolve": Mistake(
-        APP,
+        "modules/endpoint/main.tf",
         "virtualNetwork = { id = var.network_id }",
         'virtualNetwork = { id = "${var.network_id}-other" }',
         "the network does not resolve it",

@@ -85,55 +85,20 @@ resource "azapi_resource" "site" {
 # The way in for the bridges, which report their boots: from within the network, since they are told apart by the
 # private address that Azure knows of each.
 
-locals { inside = toset(var.reached_from_bridges ? ["sites"] : []) }
-
-resource "azapi_resource" "zone" {
-  for_each  = local.inside
-  type      = "Microsoft.Network/privateDnsZones@2024-06-01"
-  name      = "privatelink.azurewebsites.net"
-  parent_id = var.parent_id
-  location  = "global"
-  tags      = var.tags
-  body      = { properties = {} }
-}
-
-resource "azapi_resource" "zone_link" {
-  for_each  = local.inside
-  type      = "Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01"
-  name      = var.name
-  parent_id = azapi_resource.zone[each.key].id
-  location  = "global"
-  tags      = var.tags
-  body      = { properties = { registrationEnabled = false, virtualNetwork = { id = var.network_id } } }
-}
-
-resource "azapi_resource" "endpoint" {
-  for_each  = local.inside
-  type      = "Microsoft.Network/privateEndpoints@2025-05-01"
-  name      = "pe-${var.app_name}"
-  parent_id = var.parent_id
-  location  = var.location
-  tags      = var.tags
-  body = {
-    properties = {
-      subnet                    = { id = var.endpoints_subnet_id }
-      applicationSecurityGroups = [{ id = var.application_group_id }]
-      privateLinkServiceConnections = [{
-        name       = each.key
-        properties = { privateLinkServiceId = azapi_resource.site.id, groupIds = [each.key] }
-      }]
-    }
-  }
-}
-
-resource "azapi_resource" "endpoint_dns" {
-  for_each  = local.inside
-  type      = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-05-01"
-  name      = "default"
-  parent_id = azapi_resource.endpoint[each.key].id
-  body = {
-    properties = { privateDnsZoneConfigs = [{ name = each.key, properties = { privateDnsZoneId = azapi_resource.zone[each.key].id } }] }
-  }
+module "inside" {
+  source                = "../endpoint"
+  for_each              = toset(var.reached_from_bridges ? ["sites"] : [])
+  name                  = "pe-${var.app_name}"
+  link_name             = var.name
+  location              = var.location
+  parent_id             = var.parent_id
+  tags                  = var.tags
+  zone                  = "privatelink.azurewebsites.net"
+  target_id             = azapi_resource.site.id
+  group                 = each.key
+  network_id            = var.network_id
+  subnet_id             = var.endpoints_subnet_id
+  application_group_ids = [var.application_group_id]
 }
 
 output "id" { value = azapi_resource.site.id }
@@ -142,5 +107,5 @@ output "url" { value = "https://${azapi_resource.site.output.properties.defaultH
 output "boot_url" {
   value = var.reached_from_bridges ? "https://${azapi_resource.site.output.properties.defaultHostName}/api/bridges/boot" : null
   # A bridge must find its way to the app when it boots.
-  depends_on = [azapi_resource.endpoint_dns, azapi_resource.zone_link]
+  depends_on = [module.inside]
 }

@@ -78,58 +78,25 @@ resource "azapi_resource" "grant" {
   }
 }
 
-resource "azapi_resource" "zone" {
-  for_each  = local.services
-  type      = "Microsoft.Network/privateDnsZones@2024-06-01"
-  name      = "privatelink.${each.key}.core.windows.net"
-  parent_id = var.parent_id
-  location  = "global"
-  tags      = var.tags
-  body      = { properties = {} }
-}
-
-resource "azapi_resource" "zone_link" {
-  for_each  = local.services
-  type      = "Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01"
-  name      = var.name
-  parent_id = azapi_resource.zone[each.key].id
-  location  = "global"
-  tags      = var.tags
-  body      = { properties = { registrationEnabled = false, virtualNetwork = { id = var.network_id } } }
-}
-
-resource "azapi_resource" "endpoint" {
-  for_each  = local.services
-  type      = "Microsoft.Network/privateEndpoints@2025-05-01"
-  name      = "pe-${var.account_name}-${each.key}"
-  parent_id = var.parent_id
-  location  = var.location
-  tags      = var.tags
-  body = {
-    properties = {
-      subnet = { id = var.endpoints_subnet_id }
-      privateLinkServiceConnections = [{
-        name       = each.key
-        properties = { privateLinkServiceId = azapi_resource.account.id, groupIds = [each.key] }
-      }]
-    }
-  }
-}
-
-resource "azapi_resource" "endpoint_dns" {
-  for_each  = local.services
-  type      = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-05-01"
-  name      = "default"
-  parent_id = azapi_resource.endpoint[each.key].id
-  body = {
-    properties = { privateDnsZoneConfigs = [{ name = each.key, properties = { privateDnsZoneId = azapi_resource.zone[each.key].id } }] }
-  }
+module "endpoint" {
+  source     = "../endpoint"
+  for_each   = local.services
+  name       = "pe-${var.account_name}-${each.key}"
+  link_name  = var.name
+  location   = var.location
+  parent_id  = var.parent_id
+  tags       = var.tags
+  zone       = "privatelink.${each.key}.core.windows.net"
+  target_id  = azapi_resource.account.id
+  group      = each.key
+  network_id = var.network_id
+  subnet_id  = var.endpoints_subnet_id
 }
 
 output "id" { value = azapi_resource.account.id }
 output "name" {
   value = azapi_resource.account.name
   # The app must find its way into the account when it starts.
-  depends_on = [azapi_resource.endpoint_dns, azapi_resource.zone_link, azapi_resource.grant]
+  depends_on = [module.endpoint, azapi_resource.grant]
 }
 output "package_url" { value = "https://${azapi_resource.account.name}.blob.core.windows.net/${azapi_resource.package.name}" }
