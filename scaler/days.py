@@ -91,7 +91,7 @@ def _machines(hours: Sequence[Mapping[str, Any]], begin: datetime, end: datetime
     spent = {each: _sum(hours, f"{each}_seconds") for each in Spent}
     sent = _sum(hours, "bytes_sent")
     last = {row["vm_id"]: row for row in sorted(hours, key=lambda row: str(row["at"]))}
-    created = {datetime.fromisoformat(row["created"]) for row in last.values() if row["created"]}
+    created = [datetime.fromisoformat(row["created"]) for row in last.values() if row["created"]]
     looks = [
         (row["cpu_fraction_mean"], row["looks"]) for row in hours if row["cpu_fraction_mean"] is not None
     ]

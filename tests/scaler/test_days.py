@@ -153,3 +153,10 @@ def test_every_column_of_a_day_is_documented():
     first_cells = " ".join(row[0] for row in rows(section("docs/tables.md", "daily")))
     day = day_of(minutes(START, 1), [], prices=Prices("EUR", "2026-11", {}, None))
     assert set(re.findall(r"`(\w+)`", first_cells)) == set(day)
+
+
+def test_two_machines_of_one_moment_are_two():
+    """A scale-out makes several in the same instant, as ARM tells it."""
+    one = machines(NOON, 1, created=NOON)
+    twins = [*one, *({**row, "vm_id": "vm-b", "name": "b"} for row in one)]
+    assert day_of(minutes(NOON, 60), twins)["machines_came"] == 2
