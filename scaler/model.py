@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 
@@ -134,6 +135,7 @@ class ScaleSet:
     """Value of the tag `jvb-autoscaler-config`: which boot configuration new machines get."""
 
 
+@lru_cache(maxsize=256)  # a fleet has few versions, and each bridge is asked for its own
 def version_order(image: str) -> tuple[int, ...]:
     """Numbers of a version, to compare: 1.10.0 is newer than 1.9.0. Empty where it has none."""
     parts = image.rpartition("/")[2].split(".")
