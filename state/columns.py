@@ -7,7 +7,6 @@ the model is stored without a line here; a field of a type that no cell can hold
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import orjson
 from azure.data.tables import EdmType, EntityProperty
 
 T = TypeVar("T")
@@ -106,10 +106,10 @@ def read_flag(cell: Any) -> bool:
 
 def read_whole(cell: Any) -> int:
     """Return the number of an Int64 or Int32 cell."""
-    value = cell.value if isinstance(cell, EntityProperty) else cell
-    if isinstance(value, bool):
+    value = cell.value if type(cell) is EntityProperty else cell
+    if type(value) is not int:  # a bool is an int to isinstance
         raise CellUnreadable(f"{cell!r} is not a whole number")
-    return _expect(value, int, "a whole number")
+    return value
 
 
 def read_number(cell: Any) -> float:
@@ -120,7 +120,13 @@ def read_number(cell: Any) -> float:
 def read_time(cell: Any) -> datetime:
     """Return a DateTime cell as a plain aware UTC datetime (the SDK's is a subclass)."""
     moment = _expect(cell, datetime, "a DateTime")
+    if type(moment) is datetime and moment.tzinfo is UTC:
+        return moment
     return datetime.combine(moment.date(), moment.time(), UTC)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def _expect(value: Any, kind: type[T], meaning: str) -> T:
@@ -134,7 +140,7 @@ _SCALARS: dict[Any, Kind] = {
     int: Kind("Int64", whole, read_whole),
     float: Kind("Double", float, read_number),
     bool: Kind("Boolean", bool, read_flag),
-    datetime: Kind("DateTime", lambda moment: moment.astimezone(UTC), read_time),
+    datetime: Kind("DateTime", _in_utc, read_time),
 }
 
 
@@ -164,7 +170,7 @@ def _element(annotation: Any) -> _Element:
     """Return how one value of this type is kept inside JSON; None stays null, it is not zero."""
     kind = kind_of(_without_none(annotation))
     if kind.cell == "DateTime":
-        kind = Kind("String", lambda moment: moment.astimezone(UTC).isoformat(), _read_iso)
+        kind = Kind("String", lambda moment: _in_utc(moment).isoformat(), _read_iso)
     elif kind.cell == "Int64":
         kind = Kind("String", int, read_whole)
     return _Element(
@@ -182,7 +188,7 @@ def _read_iso(text: Any) -> datetime:
 
 def _listed(element: _Element, container: Callable[[Any], Any]) -> Kind:
     def write(values: Any) -> str:
-        return json.dumps([element.write(value) for value in values])
+        return orjson.dumps([element.write(value) for value in values]).decode()
 
     def read(cell: Any) -> Any:
         return container(element.read(value) for value in _parsed(cell, list))
@@ -192,7 +198,7 @@ def _listed(element: _Element, container: Callable[[Any], Any]) -> Kind:
 
 def _keyed(element: _Element) -> Kind:
     def write(values: Any) -> str:
-        return json.dumps({key: element.write(value) for key, value in values.items()})
+        return orjson.dumps({key: element.write(value) for key, value in values.items()}).decode()
 
     def read(cell: Any) -> Any:
         return {key: element.read(value) for key, value in _parsed(cell, dict).items()}
@@ -201,4 +207,4 @@ def _keyed(element: _Element) -> Kind:
 
 
 def _parsed(cell: Any, kind: type[Any]) -> Any:
-    return _expect(json.loads(read_text(cell)), kind, f"a JSON {kind.__name__}")
+    return _expect(orjson.loads(read_text(cell)), kind, f"a JSON {kind.__name__}")
