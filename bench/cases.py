@@ -137,12 +137,17 @@ async def _client(set_up: Stage, deadline_seconds: float) -> AsyncIterator[Any]:
 
 async def tick(bridges: int) -> Figures:
     """CPU and calls of one steady tick, and the floor made of what it moved; memory at the end."""
+    from scaler.tick import ROWS_STAND
+
     async with fleet(bridges) as set_up, _app(set_up) as app:
         for _ in range(WARM_UP_TICKS):
             await _minute(set_up, app)
         spent = [await _minute(set_up, app) for _ in range(ROUNDS)]
         figures = {"tick_s": median(spent), "peak_mb": peak_rss_mb()}
-        return {**figures, **await _calls_of_a_minute(set_up, app), **await _tick_floor(set_up)}
+        calls = [await _calls_of_a_minute(set_up, app) for _ in range(ROWS_STAND // timedelta(minutes=1))]
+        steady = {f"calls_{face}": median(each[face] for each in calls) for face in calls[0]}
+        most = max(each["tables"] for each in calls)
+        return {**figures, **steady, "calls_tables_all": most, **await _tick_floor(set_up)}
 
 
 @asynccontextmanager
@@ -214,10 +219,10 @@ async def _calls_of_a_minute(set_up: Stage, app: Any) -> Figures:
     _, served = await set_up.calls(since)
     faces = Counter(call[1] for call in served)
     return {
-        "calls_tables": counter.requests,
-        "calls_arm": faces["arm"],
-        "calls_monitor": faces["monitor"],
-        "calls_bridges": faces["bridge"],
+        "tables": counter.requests,
+        "arm": faces["arm"],
+        "monitor": faces["monitor"],
+        "bridges": faces["bridge"],
     }
 
 
@@ -275,6 +280,7 @@ async def usage(bridges: int) -> Figures:
     from scaler.reckon import reckon
 
     midnight = START.replace(hour=0)
+
     async with fleet(bridges) as set_up, _app(set_up) as app:
         for _ in range(WARM_UP_TICKS):
             await _minute(set_up, app)

@@ -77,8 +77,10 @@ def _tick(m: Measured) -> list[Line]:
 
 def _steady(m: Measured) -> list[Line]:
     tick = m["tick_10"]
+    more = tick["calls_tables_all"] - tick["calls_tables"]
     calls = (
         f"{tick['calls_tables']:.0f} tables, {tick['calls_arm']:.0f} ARM, {tick['calls_monitor']:.0f} Monitor"
+        f" (once in five: {more:.0f} more)"
     )
     asked = tick["calls_tables"] + tick["calls_arm"] + tick["calls_monitor"]
     return [
@@ -191,8 +193,8 @@ the tables in others. CPU is that of the app's process alone. Floors are the sam
 
 {table}
 
-A steady tick asks the tables for: the lease (2: taken, given back), what is remembered (4 reads), the rows of
-the bridges in one transaction, the state, the record, the usage of the minute. Three of the reads bring what
-the last tick wrote. They stay: a tick believes only what it read under its own lease, so a row mended by hand
-counts from the next tick on.
+A steady tick asks the tables for: the lease (2: taken, given back), commands, the rows of the bridges in one
+transaction, the state, the record, the usage of the minute. What the last tick of the same process wrote is
+read again only where another held the lease since, and every five minutes, so that a row mended by hand
+counts.
 """

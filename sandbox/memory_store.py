@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any, TypeVar
@@ -86,12 +86,14 @@ class MemoryStore:
 
     # What is remembered
 
-    async def load(self, shard: str) -> ShardRows:
-        """Read everything remembered of the shard."""
+    async def load(self, shard: str, known: ShardRows | None = None) -> ShardRows:
+        """Read everything remembered of the shard; of what is `known`, only commands."""
         rows = self._shard(shard)
         self.tap.reading("load", rows.newest_now, shard=shard)
-        intents = {key: row for key, row in rows.intents.items() if _is_recent(row.value, rows.newest_now)}
         commands = {key: row for key, row in rows.commands.items() if _is_recent(row.value, rows.newest_now)}
+        if known is not None:
+            return replace(known, commands=commands)
+        intents = {key: row for key, row in rows.intents.items() if _is_recent(row.value, rows.newest_now)}
         return ShardRows(rows.states.get(STATE_KEY), dict(rows.bridges), intents, commands)
 
     async def load_state(self, shard: str) -> Stored[ShardMemory] | None:

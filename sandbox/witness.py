@@ -373,10 +373,10 @@ class WitnessedStore(_Port):
         """Give the lease back."""
         await self._write("release", lease, now)
 
-    async def load(self, shard: str) -> ShardRows:
-        """Read everything remembered of the shard."""
+    async def load(self, shard: str, known: ShardRows | None = None) -> ShardRows:
+        """Read everything remembered of the shard, or the commands beside what is known."""
         await self._process.ask()
-        rows: ShardRows = await self._inner.call("load", shard)
+        rows: ShardRows = await self._inner.call("load", shard, known)
         self._told.rows = rows
         return rows
 

@@ -40,6 +40,12 @@ class Ledger:
         self._stored_commands = rows.commands
 
     @property
+    def rows(self) -> ShardRows:
+        """Everything as it is stored now: what was read, with what was written since."""
+        kept = {vm_id: row for vm_id, row in self._stored_bridges.items() if row.etag is not None}
+        return ShardRows(self._stored_state, kept, dict(self._stored_intents), self._stored_commands)
+
+    @property
     def bridges(self) -> Mapping[str, BridgeMemory]:
         """Every bridge as it will be remembered."""
         return self._bridges

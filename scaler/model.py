@@ -360,9 +360,9 @@ class BridgeMemory:
     relayed_since: datetime | None = None
     """Since when relayed endpoints are counted without a conference (a stuck counter)."""
     platform_quiet_since: datetime | None = None
+    """Since when Azure Monitor sees next to nothing leave this VM, with no gap of `OUTAGE` between."""
     platform_quiet_seen_at: datetime | None = None
-    """First and latest quiet reading, with no gap of `OUTAGE` between."""
-    """Since when Azure Monitor sees next to nothing leave this VM."""
+    """When it last did."""
 
     unsupported: bool = False
     failure: str | None = None

@@ -193,8 +193,13 @@ class Store(Protocol):
         """Give the lease back; harmless if it was lost meanwhile."""
         ...
 
-    async def load(self, shard: str) -> ShardRows:
-        """Read everything remembered of the shard."""
+    async def load(self, shard: str, known: ShardRows | None = None) -> ShardRows:
+        """
+        Read everything remembered of the shard.
+
+        `known`: rows that still stand, as the caller wrote them under its last lease. Only what is
+        written without the lease is read then: commands.
+        """
         ...
 
     async def load_state(self, shard: str) -> Stored[ShardMemory] | None:

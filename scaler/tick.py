@@ -34,6 +34,8 @@ LEASE_SECONDS = 150.0
 TICK_DEADLINE_SECONDS = 50.0
 """Below the function's own time-out, after which the host would kill the worker and all shards."""
 ALERT_PACE = timedelta(seconds=20)
+ROWS_STAND = timedelta(minutes=5)
+"""How long a process goes on with what it wrote itself; by then a row mended by hand is read."""
 
 log = logging.getLogger("jvb_autoscaler")
 
@@ -89,6 +91,21 @@ class _Judged:
     """When the last neighbour had answered; None: ARM did not."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Rows of a shard as a finished tick left them."""
+
+    rows: ShardRows
+    epoch: int
+    """Of the lease that it held."""
+    read_at: datetime
+    """When they were last read in full."""
+
+    def stands(self, lease: Lease, now: datetime) -> bool:
+        """Whether no other run held the lease since, failed ones included, and they are not too old."""
+        return lease.epoch == self.epoch + 1 and timedelta(0) <= now - self.read_at < ROWS_STAND
+
+
 def _seconds(since: datetime, until: datetime | None) -> float | None:
     return None if until is None else round((until - since).total_seconds(), 3)
 
@@ -124,6 +141,7 @@ class Engine:
         self.store, self.clock, self.dry_run = store, clock, dry_run
         self._run_id, self._owner, self._size_of = run_id, owner, size_of
         self._runs = itertools.count(1)
+        self._written: dict[str, _Written] = {}
 
     async def tick_all(self) -> tuple[Report, ...]:
         """Tick every shard, in parallel."""
@@ -169,16 +187,24 @@ class Engine:
         # Each run is its own holder: two alerts in one process must not share a lease.
         holder = f"{self._run_id}-{next(self._runs)}"
         lease = await self.store.acquire(shard.name, holder, started, LEASE_SECONDS)
+        before = self._written.get(shard.name)
+        known = before if before is not None and before.stands(lease, started) else None
         try:
-            rows = await self.store.load(shard.name)
+            rows = await self.store.load(shard.name, known.rows if known else None)
             last = rows.state.value.last_tick_at if rows.state else None
             if pace is not None and last is not None and started - last < pace:
-                return Report(shard.name, started, "too soon", f"the last tick ran at {last:%H:%M:%S} UTC")
-            return await self._run(shard, lease, rows, nightly=nightly)
+                said = f"the last tick ran at {last:%H:%M:%S} UTC"
+                report, left = Report(shard.name, started, "too soon", said), rows
+            else:
+                report, left = await self._run(shard, lease, rows, nightly=nightly)
         finally:
             await self.store.release(lease, self.clock.now())
+        self._written[shard.name] = _Written(left, lease.epoch, known.read_at if known else started)
+        return report
 
-    async def _run(self, shard: Shard, lease: Lease, rows: ShardRows, *, nightly: bool) -> Report:
+    async def _run(
+        self, shard: Shard, lease: Lease, rows: ShardRows, *, nightly: bool
+    ) -> tuple[Report, ShardRows]:
         now = self.clock.now()
         judged = await self._judge(shard, rows, now, lease.epoch, nightly=nightly)
         decision = judged.decision
@@ -200,7 +226,7 @@ class Engine:
                 ears.cloud, ears.bridges, self.clock, lease, judged.policy, judged.snapshot, ears.images
             )
             outcomes = await perform(decision.actions, hands, ledger)
-        return await self._record(shard, ledger, judged, outcomes)
+        return await self._record(shard, ledger, judged, outcomes), ledger.rows
 
     async def plan(self, name: str) -> Report:
         """One dry tick: hear, reflect, decide; nothing is written or called."""

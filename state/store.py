@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeVar
 
@@ -119,8 +120,11 @@ class TableStore:
 
     # --- what is remembered -------------------------------------------------------------
 
-    async def load(self, shard: str) -> ShardRows:
-        """Read everything remembered of the shard, in parallel."""
+    async def load(self, shard: str, known: ShardRows | None = None) -> ShardRows:
+        """Read everything remembered of the shard, in parallel; of what is `known`, only commands."""
+        if known is not None:
+            commands = self._read(COMMANDS, shard, await self._lately(COMMANDS.table, shard))
+            return replace(known, commands=commands)
         state, bridges, intents, commands = await asyncio.gather(
             self._tables.get(STATES.table, shard, STATES.row_key),
             self._tables.query(BRIDGES.table, "PartitionKey eq @shard", {"shard": shard}),

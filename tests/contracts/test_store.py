@@ -267,6 +267,16 @@ async def test_writing_nothing_is_harmless(store: Store):
     await store.append_events("a", NOW, [])
 
 
+async def test_what_is_known_is_not_read_again_but_for_commands(store: Store):
+    """Rows that the caller knows come back as they are; an operator's command is new to everybody."""
+    (written,) = await store.put_bridges("a", [Stored(bridge(), None)])
+    known = await store.load("a")
+    await store.put_bridges("a", [replace(written, value=bridge(phase=Phase.DRAINING))])
+    asked = Command("c-1", CommandKind.PAUSE, "ann", "", NOW)
+    (row,) = await store.put_commands("a", [Stored(asked, None)])
+    assert await store.load("a", known) == replace(known, commands={"c-1": row})
+
+
 async def test_a_command_is_written_once_and_read_back_exactly(store: Store):
     """An id that is taken is refused; every value comes back; what ended long ago is left out."""
     floor = Command(

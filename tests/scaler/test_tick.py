@@ -13,13 +13,14 @@ import pytest
 
 from sandbox.cloud import ScaleSetSpec
 from sandbox.inprocess import scale_set_id
+from sandbox.memory_store import MemoryStore
 from sandbox.workload import Workload, meeting
 from sandbox.world import WorldConfig
 from scaler.decision import Reason
 from scaler.errors import Refused, TryNextTick
 from scaler.model import Phase, Poll
-from scaler.ports import Bridges, Target
-from scaler.tick import ALERT_PACE, Engine
+from scaler.ports import Bridges, ShardRows, Stored, Target
+from scaler.tick import ALERT_PACE, LEASE_SECONDS, Engine
 from tests.scaler.worlds import (
     SCALE_SET,
     SHARD,
@@ -72,6 +73,76 @@ async def test_the_second_tick_of_a_moment_is_too_soon_where_a_pace_is_given() -
     assert (await it.engine.tick(SHARD, pace=ALERT_PACE)).result == "too soon"
     it.world.advance(1)
     assert (await it.engine.tick(SHARD, pace=ALERT_PACE)).result == "done"
+
+
+class Reading(MemoryStore):
+    """A store that tells how it was read: `all`, or only what others write (`commands`)."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        super().__init__()
+        self.reads: list[str] = []
+
+    async def load(self, shard: str, known: ShardRows | None = None) -> ShardRows:
+        """Note how, and read."""
+        self.reads.append("all" if known is None else "commands")
+        return await super().load(shard, known)
+
+
+async def test_a_process_reads_nothing_again_that_its_last_tick_wrote() -> None:
+    """While nobody else held the lease, only commands are read; after five minutes all is, once."""
+    store = Reading()
+    it = install(store=store)
+    await run(it, 7)
+    assert store.reads == ["all", *["commands"] * 4, "all", "commands"]
+    it.world.advance(5)
+    assert (await it.engine.tick(SHARD, pace=ALERT_PACE)).result == "too soon"
+    await run(it, 1)
+    assert store.reads[7:] == ["commands", "commands"]
+
+
+async def test_a_process_reads_all_again_after_another_held_the_lease() -> None:
+    """Whoever holds it may write."""
+    store = Reading()
+    it = install(store=store)
+    other = install(store=store, world=it.world, run_id="run-2")
+    await run(it, 2)
+    await run(other, 1)
+    await run(it, 2)
+    assert store.reads == ["all", "commands", "all", "all", "commands"]
+
+
+@pytest.mark.parametrize(
+    "call", ["load", "put_bridges", "put_state", "append_decision", "append_usage", "release"]
+)
+async def test_a_process_reads_all_again_after_a_tick_that_failed(call: str) -> None:
+    """Nobody knows what was written of it."""
+    store = Reading()
+    it = install(store=store)
+    await run(it, 1)
+    store.tap.before = failing(call, TryNextTick("the tables are away"))
+    it.world.advance(60)
+    assert [report.result for report in await it.tick()] == ["failed"]
+    store.tap.before = None
+    it.world.advance(60 + LEASE_SECONDS)
+    await run(it, 1)
+    assert store.reads == ["all", "commands", "all"]
+
+
+async def test_a_row_that_a_person_mends_costs_one_tick_and_then_counts() -> None:
+    """Nothing is written over it."""
+    it = install()
+    await run(it, 2)
+    table = it.store.table(SHARD)
+    vm_id, row = next(iter(table.bridges.items()))
+    table.bridges[vm_id] = Stored(replace(row.value, restarts=7), "by hand")
+    it.world.advance(60)
+    (failed,) = await it.tick()
+    assert (failed.result, table.bridges[vm_id].etag) == ("failed", "by hand")
+    assert "written by another" in failed.sentence
+    it.world.advance(60)
+    (done,) = await it.tick()
+    assert (done.result, table.bridges[vm_id].value.restarts) == ("done", 7)
 
 
 @pytest.mark.parametrize("call", ["acquire", "load", "put_bridges", "put_state", "append_decision"])
