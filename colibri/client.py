@@ -48,6 +48,13 @@ _KEEPALIVE_SECONDS: Final = 75.0
 """Longer than the minute between two ticks, so that the next poll finds its connections open."""
 
 
+CONNECT_SECONDS: Final = 1.25
+"""
+A first packet that is lost goes out again after 1 s (RFC 6298), and within a network the answer takes
+milliseconds. A machine that is off so costs a poll less than half of its deadline.
+"""
+
+
 def colibri_http_client(max_connections: int = 1024) -> aiohttp.ClientSession:
     """Build the HTTP client to hand to `ColibriClient`, in the loop that uses it; the caller closes it."""
     return aiohttp.ClientSession(
@@ -56,8 +63,8 @@ def colibri_http_client(max_connections: int = 1024) -> aiohttp.ClientSession:
         # What a thousand strangers set each minute would grow for ever.
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        # None of its own: ours bound the whole exchange, and cost less.
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+        # No other of its own: ours bound the whole exchange, and cost less.
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
     )
 
 
@@ -68,6 +75,10 @@ class _NoAnswer(Exception):
         super().__init__(problem)
         self.reach = reach
         self.problem = problem
+
+
+class _NoConnection(_NoAnswer):
+    """Nobody took the connection in time: nothing else is worth asking in this poll."""
 
 
 class ColibriClient:
@@ -137,12 +148,14 @@ class ColibriClient:
         """
         Put the questions one after the other, over one connection.
 
-        Health may take half of the time, so that a hanging check cannot cost us the stats.
+        Health may take half of the time, so that a hanging check cannot cost us the stats. Where not even
+        a connection came about, the rest is not asked: the whole poll would wait for it.
         """
         found = Findings()
         ask = partial(self._get, target, found)
         until = _loop_seconds() + seconds
-        await ask(HEALTH, until - seconds / 2, found.take_health)
+        if not await ask(HEALTH, until - seconds / 2, found.take_health):
+            return found.as_poll(self._clock.now())
         await ask(STATS, until, lambda answer: found.take_stats(answer, self._clock.now()))
         if found.answered and (fully or target.ask_process):
             await ask(METRICS, until, found.take_process)
@@ -154,8 +167,8 @@ class ColibriClient:
 
     async def _get(
         self, target: Target, found: Findings, path: str, until: float, take: Callable[[Answer], None]
-    ) -> None:
-        """Ask one question until a moment of the loop's clock; note how it was taken."""
+    ) -> bool:
+        """Ask one question until a moment of the loop's clock; note how it was taken. Whether to ask on."""
         try:
             async with asyncio.timeout_at(until):
                 answer = await self._exchange("GET", target, path)
@@ -163,9 +176,11 @@ class ColibriClient:
             found.take_failure(path, Reach.TIMED_OUT, "no answer in time")
         except _NoAnswer as error:
             found.take_failure(path, error.reach, error.problem)
+            return not isinstance(error, _NoConnection)
         else:
             found.reaches.add(Reach.ANSWERED)
             take(answer)
+        return True
 
     async def _command(self, target: Target, path: str, body: bytes | None, setting: str) -> None:
         try:
@@ -247,6 +262,8 @@ def _failure(error: Exception) -> _NoAnswer:
     first = causes[-1]
     if any(isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED for cause in causes):
         return _NoAnswer(Reach.REFUSED, "connection refused")
+    if any(isinstance(cause, aiohttp.ConnectionTimeoutError) for cause in causes):
+        return _NoConnection(Reach.TIMED_OUT, f"no connection in {CONNECT_SECONDS:g} s")
     if isinstance(first, TimeoutError):
         return _NoAnswer(Reach.TIMED_OUT, "no answer in time")
     return _NoAnswer(Reach.BROKEN, one_line(f"{type(first).__name__}: {first}"))

@@ -12,6 +12,7 @@ TICK = {
     "tick_s": 0.05,
     "peak_mb": 150.0,
     "calls_tables": 8.0,
+    "calls_tables_all": 11.0,
     "calls_arm": 2.0,
     "calls_monitor": 1.0,
     "floor_poll_s": 0.01,
@@ -48,7 +49,8 @@ def test_the_page_tells_a_missed_target():
 
 def test_the_bill_counts_only_what_lies_above_the_free_grant():
     """A month within the grants costs what its table operations cost, and nothing else."""
-    small = month(5, {**TICK, "tick_s": 0.0, "calls_tables": 0.0}, {**USAGE, "mb_a_day": 0.0})
+    tick = {**TICK, "tick_s": 0.0, "calls_tables": 0.0, "calls_tables_all": 0.0}
+    small = month(5, tick, {**USAGE, "mb_a_day": 0.0})
     assert small.fits
     assert small.dollars < 0.01
     large = month(5, {**TICK, "tick_s": 5.0}, USAGE)
@@ -57,12 +59,26 @@ def test_the_bill_counts_only_what_lies_above_the_free_grant():
     assert large.dollars > (large.gb_s - FREE_GB_S) * 0.000026
 
 
+def test_a_month_waits_for_the_poll_for_arm_and_for_the_tables():
+    """An execution is paid for while it waits, and a hung bridge makes it wait longest."""
+    idle = {**TICK, "tick_s": 0.0}
+    assert month(5, idle, USAGE).tick_seconds == pytest.approx(1.25 + 0.5 + 6 * 0.01)
+    assert month(5, idle, USAGE, poll_s=3.0).tick_seconds == pytest.approx(3.0 + 0.5 + 6 * 0.01)
+    assert month(5, TICK, USAGE).tick_seconds == pytest.approx(1.81 + 0.05 / 0.25)
+
+
+def test_of_five_ticks_one_reads_all_rows():
+    """The bill counts the reads of that one, too."""
+    plain = month(5, {**TICK, "calls_tables_all": 8.0}, USAGE).table_operations
+    assert month(5, TICK, USAGE).table_operations - plain == pytest.approx((43_200 + 2_880) * 3 / 5)
+
+
 def test_the_bill_has_a_row_for_each_fleet_and_names_what_it_was_made_of():
     """5, 50 and 500 bridges, from the cases of the same names."""
     cases = {f"{name}_{n}": of for n in (5, 50, 500) for name, of in (("tick", TICK), ("usage", USAGE))}
     page = cost_page(cases)
     first = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| 5")]
-    assert first == ["| 5", "| 50", "| 500"] * 3
+    assert first == ["| 5", "| 50", "| 500"] * 4
     assert cases.keys() <= CASES.keys()
 
 

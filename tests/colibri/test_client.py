@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import gzip
+import socket
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import aiohttp
@@ -331,6 +333,22 @@ async def test_silent_bridges_hold_up_nobody(http: aiohttp.ClientSession, fleet:
     polls = await asyncio.wait_for(client_of(http, fleet, 3.0, parallel=3).poll(targets), AMPLE_SECONDS)
     assert [polls[target.vm_id].reach for target in targets] == [Reach.TIMED_OUT] * 6 + [Reach.ANSWERED] * 6
     assert all(polls[bridge.target().vm_id].stats for bridge in good)
+
+
+async def test_a_machine_that_takes_no_connection_is_given_up_early() -> None:
+    """A poll does not wait for its deadline where nobody is there: its one question has gone unheard."""
+    with ExitStack() as stack:
+        # A listener whose queue is full: the kernel drops what comes, as a machine does that is off.
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        async with colibri_http_client() as http:
+            client = ColibriClient(http, FixedClock(), full.getsockname()[1], 600.0, 600.0)
+            target = Target("vm", "127.0.0.1", ask_process=True)
+            polls = await asyncio.wait_for(client.poll([target]), AMPLE_SECONDS)
+    assert (polls["vm"].reach, polls["vm"].problem) == (Reach.TIMED_OUT, "health: no connection in 1.25 s")
 
 
 async def test_no_time_left(http: aiohttp.ClientSession, fleet: Fleet) -> None:
