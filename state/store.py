@@ -123,8 +123,8 @@ class TableStore:
     async def load(self, shard: str, known: ShardRows | None = None) -> ShardRows:
         """Read everything remembered of the shard, in parallel; of what is `known`, only commands."""
         if known is not None:
-            commands = self._read(COMMANDS, shard, await self._lately(COMMANDS.table, shard))
-            return replace(known, commands=commands)
+            fresh = await self._lately(COMMANDS.table, shard)
+            return replace(known, commands=self._read(COMMANDS, shard, fresh))
         state, bridges, intents, commands = await asyncio.gather(
             self._tables.get(STATES.table, shard, STATES.row_key),
             self._tables.query(BRIDGES.table, "PartitionKey eq @shard", {"shard": shard}),
