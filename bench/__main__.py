@@ -19,7 +19,7 @@ from rich.table import Table
 
 from bench.bill import cost_page
 from bench.cases import CASES
-from bench.report import HEADS, Line, lines, markdown, rows
+from bench.report import HEADS, Line, lines, markdown, rows, whose
 from bench.timing import Figures
 from sandbox.stage import ROOT
 
@@ -36,8 +36,10 @@ def main() -> int:
     )
     found = lines(measured)
     _show(found, console)
+    for line in whose(measured):
+        console.print(line, highlight=False)
     if not asked.cases:
-        Path(ROOT, "bench", "results.md").write_text(markdown(found, asked.runs))
+        Path(ROOT, "bench", "results.md").write_text(markdown(found, asked.runs, whose(measured)))
         Path(ROOT, "docs", "cost.md").write_text(cost_page(measured))
     return int(not all(line.is_met for line in found))
 
@@ -60,7 +62,8 @@ def _measure(name: str, console: Console, number: int) -> Figures:
 
 def _medians(runs: Sequence[Mapping[str, Figures]]) -> dict[str, Figures]:
     return {
-        case: {name: median(run[case][name] for run in runs) for name in figures}
+        # A share of CPU time that one run never saw is none there.
+        case: {name: median(run[case].get(name, 0.0) for run in runs) for name in figures}
         for case, figures in runs[0].items()
     }
 

@@ -28,7 +28,8 @@ import orjson
 
 from bench.floors import BareTables, RawSockets
 from bench.rss import peak_rss_mb
-from bench.timing import Figures, cpu_of, cpu_of_call
+from bench.sampling import sampled
+from bench.timing import SHARE, Figures, cpu_of, cpu_of_call
 from sandbox.stage import ROOT, Stage, point_the_app_at, stage
 
 START = datetime(2026, 3, 4, 9, tzinfo=UTC)
@@ -68,7 +69,18 @@ async def poll(bridges: int) -> Figures:
             async with _client(set_up, PATIENT_SECONDS) as client:
                 for connections in ("new", "open"):
                     spent[connections].append(await cpu_of(partial(_all_answered, client, targets)))
-        return {f"{name}_s": median(values) for name, values in spent.items()}
+        async with _client(set_up, PATIENT_SECONDS) as client:
+            await _all_answered(client, targets)
+            with sampled() as seen:
+                for _ in range(ROUNDS):
+                    await _all_answered(client, targets)
+        return {**{f"{name}_s": median(values) for name, values in spent.items()}, **_shares(seen)}
+
+
+def _shares(seen: Mapping[str, int]) -> Figures:
+    """Part of the CPU time that each owner of code took, 0 to 1."""
+    whole = sum(seen.values())
+    return {f"{SHARE}{name}": count / whole for name, count in seen.items()}
 
 
 async def _all_of(floor: RawSockets, bridges: int) -> None:
@@ -147,7 +159,16 @@ async def tick(bridges: int) -> Figures:
         calls = [await _calls_of_a_minute(set_up, app) for _ in range(ROWS_STAND // timedelta(minutes=1))]
         steady = {f"calls_{face}": median(each[face] for each in calls) for face in calls[0]}
         most = max(each["tables"] for each in calls)
-        return {**figures, **steady, "calls_tables_all": most, **await _tick_floor(set_up)}
+        with sampled() as seen:
+            for _ in range(ROUNDS):
+                await _minute(set_up, app)
+        return {
+            **figures,
+            **steady,
+            "calls_tables_all": most,
+            **_shares(seen),
+            **await _tick_floor(set_up),
+        }
 
 
 @asynccontextmanager

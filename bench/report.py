@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.timing import Figures
+from bench.timing import SHARE, Figures
 
 Measured = Mapping[str, Figures]
 """Figures by case."""
@@ -178,11 +178,36 @@ def rows(found: Sequence[Line]) -> list[tuple[str, ...]]:
 HEADS = ("what", "found", "floor, same run", "value", "target", "verdict")
 
 
-def markdown(found: Sequence[Line], runs: int) -> str:
+SMALLEST_SHARE = 0.02
+
+
+def whose(m: Measured) -> list[str]:
+    """Whose code the CPU time of a poll and of a tick went to, one line each; ticks by the bridge."""
+    told = []
+    if "poll" in m:
+        told.append(_whose("poll, open connections", m["poll"], 100, "%"))
+    for case in ("tick_100", "tick_1000"):
+        if case in m:
+            bridges = int(case.removeprefix("tick_"))
+            ms = m[case]["tick_s"] * 1000 / bridges
+            told.append(_whose(f"tick, {bridges:,} bridges, CPU ms a bridge", m[case], ms, ""))
+    return told
+
+
+def _whose(what: str, figures: Figures, times: float, unit: str) -> str:
+    shares = {name.removeprefix(SHARE): of for name, of in figures.items() if name.startswith(SHARE)}
+    large = sorted(((of, name) for name, of in shares.items() if of >= SMALLEST_SHARE), reverse=True)
+    rest = sum(shares.values()) - sum(of for of, _ in large)
+    cells = [f"{name} {of * times:.3g}" for of, name in (*large, (rest, "others"))]
+    return f"{what}: " + ", ".join(cells) + f" {unit}".rstrip()
+
+
+def markdown(found: Sequence[Line], runs: int, whose_code: Sequence[str] = ()) -> str:
     """The table as a page."""
     table = [HEADS, tuple("---" for _ in HEADS), *rows(found)]
     told = "\n".join("| " + " | ".join(cells) + " |" for cells in table)
-    return _PAGE.format(runs=f"{runs} runs" if runs > 1 else "one run", table=told)
+    shares = "\n".join(f"- {line}" for line in whose_code)
+    return _PAGE.format(runs=f"{runs} runs" if runs > 1 else "one run", table=told, whose=shares)
 
 
 _PAGE = """# What the app costs
@@ -197,4 +222,16 @@ A steady tick asks the tables for: the lease (2: taken, given back), commands, t
 transaction, the state, the record, the usage of the minute. What the last tick of the same process wrote is
 read again only where another held the lease since, and every five minutes, so that a row mended by hand
 counts.
+
+## Whose code takes the CPU time
+
+Looked up a thousand times a CPU second while the app polls and ticks (`bench/sampling.py`); what C code takes
+stands with the Python code that called it.
+
+{whose}
+
+The product's own folders are `colibri`, `compute`, `scaler` and `state`. In a poll, the HTTP client and the
+event loop take the most: with nothing of ours in it, it would still be over 2.5 times the raw sockets. A
+client of our own could save that and would have to stand up to every hostile answer by itself, so it stays.
+In a tick it is the SDK of the tables, which writes each transaction as a mail of many parts.
 """

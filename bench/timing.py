@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from statistics import median
 
 Figures = dict[str, float]
+SHARE = "share of "
+"""Begins the name of a figure that tells whose code took the CPU time, 0 to 1."""
 
 
 async def cpu_of(work: Callable[[], Awaitable[object]]) -> float:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio.events
+import email.parser
+import time
+
+import aiohttp.client
 import pytest
 
 from bench.bill import FREE_GB_S, cost_page, month, usage_operations
 from bench.cases import CASES
-from bench.report import Line, lines, markdown
+from bench.report import Line, lines, markdown, whose
+from bench.sampling import owner, sampled
 
 TICK = {
     "tick_s": 0.05,
@@ -45,6 +51,37 @@ def test_the_page_tells_a_missed_target():
     page = markdown([Line("poll", "1 s", "0.1 s", 10, 4, "times")], 3)
     assert "| poll | 1 s | 0.1 s | 10 times | at most 4 | MISSED |" in page
     assert "medians of 3 runs" in page
+
+
+def test_cpu_time_is_told_by_whose_code_took_it():
+    """What is small goes together; a tick is told by the bridge."""
+    shares = {"share of azure": 0.6, "share of scaler": 0.39, "share of enum": 0.01}
+    assert whose({"tick_100": {"tick_s": 0.2, **shares}}) == [
+        "tick, 100 bridges, CPU ms a bridge: azure 1.2, scaler 0.78, others 0.02"
+    ]
+    assert whose({"poll": shares}) == ["poll, open connections: azure 60, scaler 39, others 1 %"]
+
+
+def test_code_belongs_to_a_folder_of_ours_a_package_or_python():
+    """Told by where its file lies."""
+    ours = whose.__code__.co_filename
+    installed = [aiohttp.client.__file__, email.parser.__file__, asyncio.events.__file__]
+    names = [owner(file) for file in (ours, *installed, "<string>")]
+    assert names == ["bench", "aiohttp", "email", "asyncio", "Python"]
+
+
+def test_a_busy_loop_is_seen_where_it_runs():
+    """Samples fall while code runs, and none after."""
+    with sampled() as seen:
+        until = time.process_time() + 0.05
+        while time.process_time() < until:
+            pass
+    assert seen["tests"] > 0
+    before = seen.copy()
+    until = time.process_time() + 0.02
+    while time.process_time() < until:
+        pass
+    assert seen == before
 
 
 def test_the_bill_counts_only_what_lies_above_the_free_grant():
