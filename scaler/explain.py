@@ -23,7 +23,7 @@ from scaler.decision import (
     StartBuild,
     Undrain,
 )
-from scaler.model import Bridge, BridgeMemory, Command, Snapshot
+from scaler.model import Bridge, BridgeMemory, Command, Snapshot, fields_of
 
 SENTENCES: dict[Reason, str] = {
     Reason.ARM_UNKNOWN: "Azure did not answer completely, so it is not known which machines exist",
@@ -207,8 +207,8 @@ def record(
         "epoch": decision.epoch,
         "dry_run": dry_run,
         "sentence": sentence(decision, outcomes, dry_run=dry_run),
-        "totals": asdict(decision.totals),
-        "votes": [asdict(vote) for vote in decision.votes],
+        "totals": fields_of(decision.totals),
+        "votes": [fields_of(vote) for vote in decision.votes],
         "actions": [_action_record(action, outcomes) for action in decision.actions],
         "refusals": [_refusal_record(refusal) for refusal in decision.refusals],
         "alerts": [asdict(alert) for alert in decision.alerts],

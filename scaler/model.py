@@ -370,6 +370,11 @@ class BridgeMemory:
     refusal_since: datetime | None = None
 
 
+def fields_of(record: Any) -> dict[str, Any]:
+    """Return a dataclass's fields by name, as they are: `dataclasses.asdict` copies each value deeply."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
 def changed(memory: BridgeMemory, **changes: Any) -> BridgeMemory:
     """
     Return the memory with these fields changed. Raises `TypeError` for a field that it does not have.

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from scaler.decision import Decision, Reason, Totals
-from scaler.model import Bridge, Phase, Snapshot
+from scaler.model import Bridge, Phase, Snapshot, fields_of
 
 MACHINES_A_CELL = 120
 """Some 200 characters each: a cell holds 32,000."""
@@ -88,7 +88,7 @@ def minute_row(decision: Decision, snapshot: Snapshot | None) -> dict[str, Any]:
 
     Where ARM did not answer nothing is known: every figure is None.
     """
-    totals = asdict(decision.totals)
+    totals = fields_of(decision.totals)
     if snapshot is None or snapshot.scale_set is None:
         return dict.fromkeys(totals)
     listed = [_packed(bridge) for bridge in snapshot.bridges if bridge.instance is not None]

@@ -17,6 +17,7 @@ import scaler.scale_out
 import scaler.selection
 import scaler.tick
 from sandbox.faults import Fault
+from sandbox.memory_store import MemoryStore
 from sandbox.simulation import Verdict, live_through
 from scaler.decision import Cause, Delete, Drain
 from scaler.errors import TryNextTick
@@ -207,6 +208,26 @@ def test_an_error_of_the_engine_itself_is_caught_by_the_books(monkeypatch: pytes
 
     monkeypatch.setattr(scaler.tick, "decide", fails)
     assert caught("books", "a fault of the autoscaler itself", seeds=range(1, 2))
+
+
+def test_a_row_that_would_not_read_back_is_caught_by_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is a later change that no cell holds: a thousandth of a second, a word for a number."""
+    put_bridges = MemoryStore.put_bridges
+
+    def broken(**cells: Any) -> None:
+        async def put(store: MemoryStore, shard: str, rows: Any) -> Any:
+            old = [row for row in rows if row.value.polls.count("1") > 3]
+            changes = [replace(row, value=replace(row.value, **cells)) if row in old else row for row in rows]
+            return await put_bridges(store, shard, changes)
+
+        monkeypatch.setattr(MemoryStore, "put_bridges", put)
+
+    broken(restarts="two")
+    assert caught("books", "is not a whole number", seeds=range(1, 2))
+    broken(restarts=2.5)
+    assert caught("books", "is not a whole number", seeds=range(1, 2))
+    broken(address="10.0.0.1\x00")
+    assert caught("books", "reads back as something else", seeds=range(1, 2))
 
 
 # LIVENESS
