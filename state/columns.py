@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import isfinite
 from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -114,7 +115,10 @@ def read_whole(cell: Any) -> int:
 
 def read_number(cell: Any) -> float:
     """Return the number of a Double cell; a whole number typed by hand will do."""
-    return cell if type(cell) is float else float(read_whole(cell))
+    number = cell if type(cell) is float else float(read_whole(cell))
+    if not isfinite(number):
+        raise CellUnreadable(f"{number!r} is no number to reckon with")
+    return number
 
 
 def read_time(cell: Any) -> datetime:

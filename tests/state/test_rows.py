@@ -61,6 +61,10 @@ def test_long_text_goes_on_in_further_cells():
         ("nic_mbps", "[1,"),
         ("ever_ready", "yes"),
         ("totals_bytes_sent", 1.5),
+        ("skew_seconds", float("nan")),
+        ("skew_seconds", float("inf")),
+        ("skew_seconds", 10**400),
+        ("nic_mbps", "[1e999]"),
     ],
 )
 def test_an_unreadable_cell_is_named(column: str, cell: object):
