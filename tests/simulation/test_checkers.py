@@ -186,7 +186,9 @@ def test_an_act_under_a_lost_lease_is_caught_by_the_books(monkeypatch: pytest.Mo
         except TryNextTick:
             return scaler.tick.Report(shard.name, started, "failed", "no table")
         rows = await self.store.load(shard.name)
-        return await self._run(shard, replace(lease, epoch=lease.epoch - 1), rows, nightly=nightly)
+        lost = replace(lease, epoch=lease.epoch - 1)
+        report, _ = await self._run(shard, lost, rows, nightly=nightly)
+        return report
 
     monkeypatch.setattr(scaler.tick.Engine, "_leased", unleased)
     assert caught("books", "epoch")
