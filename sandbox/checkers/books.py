@@ -101,7 +101,7 @@ class BooksChecker:
         try:
             same = _reads_back(format_, value) if before is None else _cells_read_back(format_, value, before)
         except (TryNextTick, ValueError, TypeError, KeyError, ArithmeticError) as error:
-            self._court.accuse(NAME, f"row {key} of {format_.name}: {error}")
+            self._court.accuse(NAME, f"row {key} of {format_.name} cannot be read: {error}")
             return
         if not same:
             self._court.accuse(NAME, f"row {key} of {format_.name} reads back as something else")
