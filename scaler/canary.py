@@ -104,7 +104,11 @@ def _fresh(night: Night, canary: str | None) -> Night:
 
 
 def _old_ones_are_well(fleet: Fleet, night: Night) -> bool:
-    """At least nine of ten bridges that serve since before the night, the sick ones left out."""
+    """
+    At least nine of ten bridges that serve since before the night.
+
+    Left out are the sick, and those whose JVB is too old to be called healthy: they never would be.
+    """
     given_up = {bridge.vm_id for bridge in fleet.sick}
     old = [
         b
@@ -112,6 +116,7 @@ def _old_ones_are_well(fleet: Fleet, night: Night) -> bool:
         if b.memory.ever_ready
         and b.phase is Phase.READY
         and b.vm_id not in given_up
+        and not b.memory.unsupported
         and not _is_of_tonight(b, night)
     ]
     well = sum(b.healthy for b in old)

@@ -191,6 +191,9 @@ def test_nothing_is_judged_while_the_old_bridges_are_not_well() -> None:
     corpse = unheard("a", 5 * HOUR, remembered={"polls": "00000", "bad_since": NOW - HOUR})
     assert judge(seen(sickly, old=(corpse, bridge("b", 4 * HOUR))), almost).failed is not None
     assert judge(seen(sickly, old=(corpse,)), almost).failed is None
+    ancient = bridge("d", 9 * HOUR, unhealthy_because="its JVB is too old", remembered={"unsupported": True})
+    assert judge(seen(sickly, old=(ancient, bridge("b", 4 * HOUR))), almost).failed is not None
+    assert judge(seen(sickly, old=(ancient,)), almost).failed is None
     ten = tuple(bridge(name, 5 * HOUR) for name in "defghijkl")
     assert judge(seen(sickly, old=(unwell, *ten)), almost).failed is not None
 
