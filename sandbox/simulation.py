@@ -45,6 +45,8 @@ Port = TypeVar("Port", WorldCloud, WorldBridges, WorldMetrics, WorldImages)
 TICK_S = 60
 PEACE_TICKS = 300
 """Five hours: ten bridges that must first grow 55 minutes old leave one after the other."""
+NIGHT_TICKS = 240
+"""As much longer at most where, after a day of faults, the next night opens in the peace."""
 SHARE_OF_NEW_PROCESSES = 0.2
 KILL_WITHIN_EFFECTS = 24
 FREEZE_WITHIN_QUESTIONS = 8
@@ -184,7 +186,9 @@ class Run:
         self._log("peace")
         await self._thaw(datetime.max.replace(tzinfo=UTC))
         found: list[str] = []
-        for minute in range(PEACE_TICKS):
+        for minute in range(PEACE_TICKS + NIGHT_TICKS):
+            if minute >= PEACE_TICKS and not self._is_night:
+                break
             self.world.advance(TICK_S)
             await self._tick(*self._living())
             await self._nightly()
@@ -194,7 +198,12 @@ class Run:
                 found = self._unrest()
                 if not found:
                     return []
-        return found or self._unrest()
+        return self._unrest()
+
+    @property
+    def _is_night(self) -> bool:
+        state = self.store.table(SHARD).states.get("state")
+        return state is not None and state.value.night.is_open
 
     @property
     def _calls_end(self) -> datetime:
