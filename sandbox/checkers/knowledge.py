@@ -157,9 +157,10 @@ class KnowledgeChecker:
         if self.policy.image_definition_id is not None:
             view = View(told, self.policy, self._stats_before)
             self._proved |= {image for vm_id in view.accepting() if (image := view.listed[vm_id].image)}
-        listed = {instance.vm_id for instance in told.instances}
         if told.instances:
-            self._seen = {vm_id: seen for vm_id, seen in self._seen.items() if vm_id in listed}
+            # A machine that one list lacks and a stale one shows again is the same, while its row stands.
+            known = {each.vm_id for each in told.instances} | self.store.table(self.shard).bridges.keys()
+            self._seen = {vm_id: seen for vm_id, seen in self._seen.items() if vm_id in known}
 
     def _learn(self, seen: _Seen, poll: Poll) -> None:
         if poll.reach is Reach.REFUSED:
