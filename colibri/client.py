@@ -149,12 +149,13 @@ class ColibriClient:
         Put the questions one after the other, over one connection.
 
         Health may take half of the time, so that a hanging check cannot cost us the stats. Where not even
-        a connection came about, the rest is not asked: the whole poll would wait for it.
+        a connection came about, a poll asks no further: all the others would wait for it. A report on which
+        something will be done is asked for to the end.
         """
         found = Findings()
         ask = partial(self._get, target, found)
         until = _loop_seconds() + seconds
-        if not await ask(HEALTH, until - seconds / 2, found.take_health):
+        if not await ask(HEALTH, until - seconds / 2, found.take_health) and not fully:
             return found.as_poll(self._clock.now())
         await ask(STATS, until, lambda answer: found.take_stats(answer, self._clock.now()))
         if found.answered and (fully or target.ask_process):

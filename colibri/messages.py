@@ -9,7 +9,6 @@ without it a fenced bridge would pass for an open one, or an old report for a fr
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,6 +38,8 @@ MAX_BODY_BYTES = 1024 * 1024
 """A real report has about 3 kB; anything this large does not come from a bridge."""
 
 _LARGEST_COUNT = 2**63 - 1  # a Java long
+_LARGEST_MEASURE = 1e9
+"""A terabit a second in kbit/s: three of the largest float, summed, would be none any more."""
 _LONGEST_TEXT = 200
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?")
 
@@ -273,7 +274,7 @@ def _measure(report: dict[str, object], key: str) -> float | None:
     value = report.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) and value >= 0 else None
+    return float(value) if 0 <= value <= _LARGEST_MEASURE else None
 
 
 def _optional_flag(report: dict[str, object], key: str) -> bool | None:

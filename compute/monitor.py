@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -98,6 +97,10 @@ def _load(points: Mapping[str, Sequence[Point]], now: datetime) -> PlatformLoad 
     )
 
 
+LARGEST = 1e15
+"""Bytes of a minute or per cent: a thousand times what any machine moves, and sums of it stay numbers."""
+
+
 def _newest(points: Sequence[Point], now: datetime) -> Point | None:
     fresh = [point for point in points if now - OLDEST <= point[0] <= now]
     return max(fresh, default=None)
@@ -121,7 +124,7 @@ def _points(result: Mapping[str, Any]) -> dict[str, list[Point]]:
 def _is_value(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and value >= 0
+    return 0 <= value <= LARGEST
 
 
 def _mbps(point: Point | None) -> float | None:

@@ -102,7 +102,13 @@ class _Written:
     """When they were last read in full."""
 
     def stands(self, lease: Lease, now: datetime) -> bool:
-        """Whether no other run held the lease since, failed ones included, and they are not too old."""
+        """
+        Whether no other run held the lease since, failed ones included, and they are not too old.
+
+        Those of a paused shard never do: that is when a person mends rows.
+        """
+        if self.rows.state is None or self.rows.state.value.paused:
+            return False
         return lease.epoch == self.epoch + 1 and timedelta(0) <= now - self.read_at < ROWS_STAND
 
 

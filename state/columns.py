@@ -95,6 +95,11 @@ def whole(value: int) -> EntityProperty:
     return EntityProperty(value, EdmType.INT64)
 
 
+def number(value: float) -> float | None:
+    """Return a number's cell; none for NaN and infinity, which nothing could be reckoned with when read."""
+    return float(value) if isfinite(value) else None
+
+
 def read_text(cell: Any) -> str:
     """Return a String cell's text."""
     return _expect(cell, str, "text")
@@ -115,10 +120,10 @@ def read_whole(cell: Any) -> int:
 
 def read_number(cell: Any) -> float:
     """Return the number of a Double cell; a whole number typed by hand will do."""
-    number = cell if type(cell) is float else float(read_whole(cell))
-    if not isfinite(number):
-        raise CellUnreadable(f"{number!r} is no number to reckon with")
-    return number
+    value = cell if type(cell) is float else float(read_whole(cell))
+    if not isfinite(value):
+        raise CellUnreadable(f"{value!r} is no number to reckon with")
+    return value
 
 
 def read_time(cell: Any) -> datetime:
@@ -142,7 +147,7 @@ def _expect(value: Any, kind: type[T], meaning: str) -> T:
 _SCALARS: dict[Any, Kind] = {
     str: Kind("String", clean, read_text),
     int: Kind("Int64", whole, read_whole),
-    float: Kind("Double", float, read_number),
+    float: Kind("Double", number, read_number),
     bool: Kind("Boolean", bool, read_flag),
     datetime: Kind("DateTime", _in_utc, read_time),
 }

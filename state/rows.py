@@ -77,9 +77,11 @@ class RowFormat(Generic[T]):
         for name, get, write in self._writers:
             held = get(value)
             if held is not None:
-                row[name] = cell = write(held)
+                cell = write(held)
                 if type(cell) is str and len(cell) > TEXT_LIMIT:
                     _split(row, name, cell)
+                elif cell is not None:
+                    row[name] = cell
         return {**row, **self._also(value)} if self._also else row
 
     def read(self, row: Mapping[str, Any]) -> T:

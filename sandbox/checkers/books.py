@@ -16,6 +16,7 @@ from sandbox.witness import Act, Told
 from scaler.errors import TryNextTick
 from scaler.model import BridgeMemory, Phase
 from scaler.tick import Report
+from state.columns import TEXT_LIMIT
 from state.rows import BRIDGES, COMMANDS, INTENTS, STATES, RowFormat
 
 T = TypeVar("T")
@@ -118,9 +119,12 @@ def _cells_read_back(format_: RowFormat[T], value: T, before: object) -> bool:
     """The same for the cells that changed: all of them took a third of a simulated tick."""
     for column in format_.columns:
         held = column.get(value)
-        if held is None or held is column.get(before):
+        if held is column.get(before):
             continue
-        if column.kind.read(column.kind.write(held)) != held:
+        cell = None if held is None else column.kind.write(held)
+        if cell is None or (isinstance(cell, str) and len(cell) > TEXT_LIMIT):
+            return _reads_back(format_, value)
+        if column.kind.read(cell) != held:
             return False
     return True
 

@@ -348,7 +348,10 @@ async def test_a_machine_that_takes_no_connection_is_given_up_early() -> None:
             client = ColibriClient(http, FixedClock(), full.getsockname()[1], 600.0, 600.0)
             target = Target("vm", "127.0.0.1", ask_process=True)
             polls = await asyncio.wait_for(client.poll([target]), AMPLE_SECONDS)
+            # On this somebody acts: a second question, with a connection of its own.
+            fresh = await asyncio.wait_for(client.read(target), AMPLE_SECONDS)
     assert (polls["vm"].reach, polls["vm"].problem) == (Reach.TIMED_OUT, "health: no connection in 1.25 s")
+    assert fresh.problem == "health: no connection in 1.25 s; stats: no connection in 1.25 s"
 
 
 async def test_no_time_left(http: aiohttp.ClientSession, fleet: Fleet) -> None:

@@ -134,7 +134,7 @@ def test_whole_number_is_a_count(value: float, expected: int) -> None:
 
 
 @pytest.mark.parametrize("key", MEASURES)
-@pytest.mark.parametrize("value", [None, -0.1, -1, True, "0.5", []])
+@pytest.mark.parametrize("value", [None, -0.1, -1, True, "0.5", [], 1.7e308, 2e9])
 def test_bad_measure_is_unknown(key: str, value: object) -> None:
     """The JDK's negative stress, and anything that is no number, is unknown."""
     assert field_of(parse_stats(stats_body(**{key: value})), MEASURES[key]) is None

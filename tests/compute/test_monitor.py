@@ -146,7 +146,7 @@ def test_the_age_is_that_of_the_oldest_figure() -> None:
     assert load.at == NOW.replace(second=0) - timedelta(minutes=4)
 
 
-@pytest.mark.parametrize("value", [None, "12", True, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [None, "12", True, -1, float("nan"), float("inf"), 1.7e308])
 def test_strange_values_are_unknown(value: object) -> None:
     """What is not a finite number of at least zero does not count."""
     assert only_load(bytes_out={1: value}) is None

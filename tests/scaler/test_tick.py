@@ -21,6 +21,7 @@ from scaler.errors import Refused, TryNextTick
 from scaler.model import Phase, Poll
 from scaler.ports import Bridges, ShardRows, Stored, Target
 from scaler.tick import ALERT_PACE, LEASE_SECONDS, Engine
+from tests.scaler.builders import command
 from tests.scaler.worlds import (
     SCALE_SET,
     SHARD,
@@ -129,8 +130,23 @@ async def test_a_process_reads_all_again_after_a_tick_that_failed(call: str) -> 
     assert store.reads == ["all", "commands", "all"]
 
 
-async def test_a_row_that_a_person_mends_costs_one_tick_and_then_counts() -> None:
-    """Nothing is written over it."""
+async def test_all_is_read_in_each_tick_of_a_paused_shard() -> None:
+    """Then a person may mend rows, and what was mended counts when the shard goes on."""
+    store = Reading()
+    it = install(store=store)
+    await run(it, 2)
+    store.order(SHARD, command("pause"))
+    await run(it, 2)
+    row = store.table(SHARD).states["state"]
+    store.table(SHARD).states["state"] = Stored(replace(row.value, good_image="mended"), "by hand")
+    store.order(SHARD, command("resume"))
+    await run(it, 2)
+    assert store.reads == ["all", "commands", "commands", "all", "all", "commands"]
+    assert (await state(it)).good_image == "mended"
+
+
+async def test_a_row_that_a_person_changes_meanwhile_is_not_written_over() -> None:
+    """The tick that finds it fails, and the next one takes it as it is."""
     it = install()
     await run(it, 2)
     table = it.store.table(SHARD)

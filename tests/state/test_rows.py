@@ -77,6 +77,14 @@ def test_an_unreadable_cell_is_named(column: str, cell: object):
         BRIDGES.read(row)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_has_no_cell(value: float):
+    """A row that is written can always be read: such a figure is unknown from then on."""
+    row = BRIDGES.write("a", BridgeMemory("vm-1", "jvb_1", Phase.READY, NOW, NOW, pressure=value))
+    assert "pressure" not in row
+    assert BRIDGES.read(row).pressure is None
+
+
 def test_a_column_that_is_not_there_yet_has_its_default():
     """Rows of an older version are read after an update."""
     row = BRIDGES.write("a", BridgeMemory("vm-1", "jvb_1", Phase.READY, NOW, NOW))
