@@ -259,11 +259,11 @@ stands with the Python code that called it.
 
 The product's own folders are `colibri`, `compute`, `scaler` and `state`. In a poll, the HTTP client and the
 event loop take four fifths. A client of our own could save some of that, and would have to stand up to every
-hostile answer by itself, so theirs stays. In a tick it is the SDK of the tables, which writes each transaction
-as a mail of many parts.
+hostile answer by itself, so theirs stays. In a tick it is the SDK of the tables, which writes each
+transaction as a mail of many parts.
 
 Times are those of the machine: the floors tell how fast it was. Where raw sockets asked 1,000 bridges in
 0.147 s (new connections), 602 ticks a second were simulated, and a decision took 0.59, 9.9 and 121 ms for 10,
-1,000 and 10,000 bridges. On a machine half as fast ten thousand bridges no longer fit its caches, and a bridge
-costs more there; the work itself grows with the fleet, as the figures up to 1,000 show.
+1,000 and 10,000 bridges. On a machine half as fast ten thousand bridges no longer fit its caches, and a
+bridge costs more there; up to a thousand, the work grows no faster than the fleet.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -124,7 +125,7 @@ def _points(result: Mapping[str, Any]) -> dict[str, list[Point]]:
 def _is_value(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return 0 <= value <= LARGEST
+    return math.isfinite(value) and 0 <= value <= LARGEST
 
 
 def _mbps(point: Point | None) -> float | None:
