@@ -261,7 +261,9 @@ def _vanishes(site: Site, vm: SimVm, _fault: Fault) -> Undo:
 
 
 def _appears(site: Site, fault: Fault) -> Undo:
-    site.world.set_capacity(site.scale_set.id, site.scale_set.capacity + 1)
+    # Where more stand than the capacity says, one more removes some: that, too, is the person's doing.
+    capacity = site.scale_set.capacity + 1
+    site.remove_by_hand(lambda: _ignored(site.world.set_capacity(site.scale_set.id, capacity)))
     site.exercised[fault.kind] += 1
     return _nothing
 
