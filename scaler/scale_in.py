@@ -333,13 +333,23 @@ def _has_witness(fleet: Fleet, bridge: Bridge) -> bool:
     """
     One that answers shows that we can hear. What ARM says is switched off could answer nobody.
 
-    Of a machine that never got a host there is nothing to be heard.
+    Nor could a fenced one whose process was seen to end. Of a machine that never got a host there is
+    nothing to be heard.
     """
     if bridge.instance is not None and bridge.instance.has_no_host:
         return True
     ready = [b for b in fleet.bridges if b.vm_id != bridge.vm_id and b.memory.ever_ready]
-    others = [b for b in ready if b.instance is None or b.instance.power is not Power.STOPPED]
+    others = [b for b in ready if not (_is_off(b) or _has_ended(b))]
     return not others or any(b.poll.reach is Reach.ANSWERED for b in others)
+
+
+def _is_off(bridge: Bridge) -> bool:
+    return bridge.instance is not None and bridge.instance.power is Power.STOPPED
+
+
+def _has_ended(bridge: Bridge) -> bool:
+    ended = bridge.phase is Phase.FENCED and bridge.memory.exited_at is not None
+    return ended and bridge.poll.reach is Reach.REFUSED
 
 
 def _cannot_reach(bridge: Bridge, refusal: Refusal) -> Shrink:

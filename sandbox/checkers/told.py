@@ -345,12 +345,19 @@ class View:
         return not poll.stats.mucs_joined or not poll.stats.muc_clients_connected
 
     def has_witness(self, vm_id: str) -> bool:
-        """Another bridge answered in this tick, or there is no other."""
+        """Another bridge answered in this tick, or all others are off, or were fenced and ended."""
         running = {each for each, instance in self.listed.items() if instance.power is not Power.STOPPED}
         known = {each for each, row in self.rows.items() if row.ever_ready and each in running}
-        others = (known | self.accepting()) - {vm_id}
+        ended = {each for each in known if self._has_ended(each)}
+        others = (known - ended | self.accepting()) - {vm_id}
         answers = (self.poll(each) for each in others)
         return not others or any(poll is not None and poll.reach is Reach.ANSWERED for poll in answers)
+
+    def _has_ended(self, vm_id: str) -> bool:
+        """It was fenced, and refused before and now."""
+        row, poll = self.rows[vm_id], self.poll(vm_id)
+        refuses = poll is not None and poll.reach is Reach.REFUSED
+        return row.phase is Phase.FENCED and row.refused_since is not None and refuses
 
 
 def _is_another(row: BridgeMemory | None, poll: Poll) -> bool:

@@ -617,6 +617,20 @@ def test_a_provisioning_that_failed_is_no_proof_that_nothing_runs() -> None:
     assert verbs(decided(bridge("b"), gone)) == ["delete x"]
 
 
+def test_a_fenced_one_whose_process_ended_is_no_witness_to_wait_for() -> None:
+    """The last bridge, fenced, stays until another accepts: the dead beside it would fill the shard."""
+    ended = {"phase": Phase.FENCED, "fenced_at": NOW - HOUR, **GONE}
+    last = unheard("b", 5 * HOUR, reach=Reach.REFUSED, remembered=ended)
+    dead = never_joined(remembered=GONE)
+    assert verbs(decided(last, dead, capacity=2)).count("delete x") == 1
+    for other in (
+        unheard("b", 5 * HOUR, reach=Reach.TIMED_OUT, remembered=ended),
+        unheard("b", 5 * HOUR, reach=Reach.REFUSED, remembered={**ended, "exited_at": None}),
+        unheard("b", 5 * HOUR, reach=Reach.REFUSED, remembered={**ended, "phase": Phase.READY}),
+    ):
+        assert "delete x" not in verbs(decided(other, dead, capacity=2))
+
+
 def test_another_that_never_joined_is_no_witness() -> None:
     """Only one that was ready shows by its answer that we can hear."""
     other = never_joined(name="y", poll_=poll(mucs_joined=0), fresh=True)
