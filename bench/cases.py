@@ -301,7 +301,6 @@ async def usage(bridges: int) -> Figures:
     from scaler.reckon import reckon
 
     midnight = START.replace(hour=0)
-
     async with fleet(bridges) as set_up, _app(set_up) as app:
         for _ in range(WARM_UP_TICKS):
             await _minute(set_up, app)

@@ -247,8 +247,8 @@ read again only where another held the lease since, and every five minutes, so t
 counts.
 
 jitsi-autoscaler was measured at another time and place: its figures are CPU seconds a minute and the memory
-of its controller with Redis. Of our memory, 89 MB are the models of azure-mgmt-compute, which the list of
-machines needs, and 20 MB each the HTTP client and the identity SDK.
+of its controller with Redis. Nearly all of our memory are the bare imports, most of all the models of
+azure-mgmt-compute, which the list of machines needs.
 
 ## Whose code takes the CPU time
 

@@ -51,7 +51,8 @@ _KEEPALIVE_SECONDS: Final = 75.0
 CONNECT_SECONDS: Final = 1.25
 """
 A first packet that is lost goes out again after 1 s (RFC 6298), and within a network the answer takes
-milliseconds. A machine that is off so costs a poll less than half of its deadline.
+milliseconds. So a machine that is off costs a poll less than half of its deadline. Where more bridges are
+asked than `parallel`, their turns are shorter than this and end first.
 """
 
 

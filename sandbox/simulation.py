@@ -185,7 +185,6 @@ class Run:
         self._disaster.end_all()
         self._log("peace")
         await self._thaw(datetime.max.replace(tzinfo=UTC))
-        found: list[str] = []
         for minute in range(PEACE_TICKS + NIGHT_TICKS):
             if minute >= PEACE_TICKS and not self._is_night:
                 break
@@ -194,10 +193,8 @@ class Run:
             await self._nightly()
             if self.court.violations:
                 return []
-            if minute % 5 == 4 and self.world.now > self._calls_end:
-                found = self._unrest()
-                if not found:
-                    return []
+            if minute % 5 == 4 and self.world.now > self._calls_end and not self._unrest():
+                return []
         return self._unrest()
 
     @property

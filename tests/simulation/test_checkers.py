@@ -213,7 +213,7 @@ def test_an_error_of_the_engine_itself_is_caught_by_the_books(monkeypatch: pytes
 
 
 def test_a_row_that_would_not_read_back_is_caught_by_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it is a later change that no cell holds: a thousandth of a second, a word for a number."""
+    """Also where it is a later change that no cell holds: a word for a number, a half, nothing for no."""
     put_bridges = MemoryStore.put_bridges
 
     def broken(**cells: Any) -> None:
@@ -228,6 +228,8 @@ def test_a_row_that_would_not_read_back_is_caught_by_the_books(monkeypatch: pyte
     assert caught("books", "is not a whole number", seeds=range(1, 2))
     broken(restarts=2.5)
     assert caught("books", "is not a whole number", seeds=range(1, 2))
+    broken(wanted_drain=None)
+    assert caught("books", "reads back as something else", seeds=range(1, 2))
     broken(address="10.0.0.1\x00")
     assert caught("books", "reads back as something else", seeds=range(1, 2))
 

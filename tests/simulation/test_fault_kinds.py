@@ -8,7 +8,8 @@ import pytest
 
 from sandbox.fault_kinds import KINDS
 from sandbox.faults import Fault, Kind
-from sandbox.simulation import live_through
+from sandbox.scenario import scenario
+from sandbox.simulation import Run, live_through
 
 HOURS = 1.5
 SEEDS = range(1, 9)
@@ -31,3 +32,14 @@ def test_a_kind_of_fault_alone_happens_and_does_no_harm(kind: Kind) -> None:
         if verdict.exercised[kind.name]:
             return
     raise AssertionError(f"{kind.name} had no effect in {len(SEEDS)} runs")
+
+
+def test_what_a_person_removes_by_adding_one_is_laid_at_no_one_elses_door() -> None:
+    """Where more stand than the capacity says, a capacity that is one higher still removes machines."""
+    site = Run(scenario(1, HOURS), (), HOURS).site
+    standing = {vm.vm_id for vm in site.scale_set.live_vms()}
+    site.scale_set.capacity = len(standing) - 2
+    KINDS["vm_appears"].begin(site, Fault("vm_appears", 0, 0, 0))
+    gone = standing - {vm.vm_id for vm in site.scale_set.live_vms()}
+    assert len(gone) == 1
+    assert gone == site.removed_by_others
