@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from scaler.decision import (
@@ -52,6 +52,7 @@ from scaler.model import (
     Poll,
     Purpose,
     Reach,
+    ShardMemory,
     Snapshot,
     changed,
 )
@@ -417,12 +418,12 @@ async def _scale_out(action: ScaleOut, hands: Hands, ledger: Ledger) -> None:
     try:
         operation = await _write_capacity(hands, action.capacity)
     except CallFailed as error:
-        _not_bought(ledger, intents, error, now)
+        _not_bought(ledger, before, intents, error)
         raise
     ledger.remember_machines([replace(i, operation=operation) for i in intents])
 
 
-def _not_bought(ledger: Ledger, intents: list[CreateIntent], error: CallFailed, now: datetime) -> None:
+def _not_bought(ledger: Ledger, before: ShardMemory, intents: list[CreateIntent], error: CallFailed) -> None:
     """
     End the intents of a write that ARM certainly did not take.
 
@@ -431,10 +432,11 @@ def _not_bought(ledger: Ledger, intents: list[CreateIntent], error: CallFailed, 
     cause = error.__cause__
     if isinstance(cause, TryNextTick) and not isinstance(cause, Throttled):
         return
+    now = intents[0].asked_at
     ledger.remember_machines([replace(i, ended_at=now, error=str(error)) for i in intents])
     for vm_id in {vm_id for intent in intents for vm_id in intent.answers}:
         ledger.remember(changed(ledger.bridge(vm_id), hot_answered=False))
-    state = ledger.state
+    state = ledger.state = replace(ledger.state, blind_bought=before.blind_bought)
     if isinstance(cause, Throttled):
         wait = timedelta(seconds=cause.retry_after_seconds or 60)
         ledger.state = replace(state, backoff_until=now + wait)

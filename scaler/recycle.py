@@ -139,8 +139,13 @@ def gallery_unknown(fleet: Fleet, state: ShardMemory) -> tuple[Refusal, ...]:
 
 
 def _standing(fleet: Fleet) -> int:
-    """Bridges that serve, also those that a single poll did not reach."""
-    return sum(1 for b in fleet.live if b.phase is Phase.READY)
+    """
+    Bridges that serve, also those that a single poll did not reach.
+
+    At least the minimum, which has to accept beside the one that leaves: also where machines count
+    for it that cannot accept, as a JVB that is too old.
+    """
+    return max(fleet.policy.minimum, sum(1 for b in fleet.live if b.phase is Phase.READY))
 
 
 def _went_on(fleet: Fleet, state: ShardMemory) -> ShardMemory:

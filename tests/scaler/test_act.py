@@ -389,6 +389,24 @@ async def test_a_write_that_failed_is_not_waited_for_unless_its_answer_was_lost(
     assert stage["a"].hot_answered is (open_ > 0)
 
 
+@pytest.mark.parametrize(
+    ("error", "bought"),
+    [(Throttled("429", 90), False), (Refused("AllocationFailed", "none"), False), (TryNextTick("503"), True)],
+)
+async def test_only_a_machine_that_may_come_uses_up_the_one_of_a_blind_shard(
+    error: ScalerError, bought: bool
+) -> None:
+    """A refused purchase is none; after a lost answer it may have been one."""
+    stage = Stage(bridge("a"), blind_since=NOW)
+    stage.cloud.error = error
+    await refusal_of(stage, BUY)
+    assert stage.ledger.state.blind_bought is bought
+    before = Stage(bridge("a"), blind_since=NOW, blind_bought=True)
+    before.cloud.error = error
+    await refusal_of(before, BUY)
+    assert before.ledger.state.blind_bought
+
+
 async def test_a_capacity_is_repaired_and_an_unknown_scale_set_is_not_written() -> None:
     """The listed number, as decided."""
     stage = Stage(bridge("a"))

@@ -140,6 +140,18 @@ def test_a_night_counts_what_serves_and_what_it_has_to_replace() -> None:
     assert (after.outdated, after.beside) == (2, 1)
 
 
+def test_a_night_keeps_the_minimum_accepting_also_where_fewer_could() -> None:
+    """A JVB that is too old counts as a machine and never accepts for us: nothing could leave beside it."""
+    ancient = bridge("d", 9 * HOUR, unhealthy_because="its JVB is too old", remembered={"unsupported": True})
+    three = replace(AT_NOON, min_bridges=3)
+    assert opened(ancient, old("a"), old("b"), policy_=three).base == 3
+    proved = replacing(base=3)
+    grows = at_night(ancient, old("a"), old("b"), new("c"), policy_=three, night=proved)
+    assert verbs(grows) == ["scale_out 5"]
+    leaves = at_night(ancient, old("a"), old("b"), new("c"), new("e"), policy_=three, night=proved)
+    assert verbs(leaves) == ["drain a"]
+
+
 def test_always_replaces_the_oldest_and_on_new_image_only_what_is_outdated() -> None:
     """A patch never waits for load to fall, unless the operator wants it to."""
     night = opened(new("a"), new("b"))
