@@ -201,9 +201,11 @@ class View:
         return row.phase in (Phase.FENCED, Phase.DELETING) or not self.is_bad(vm_id)
 
     def _is_unsupported(self, vm_id: str) -> bool:
-        """Too old a JVB to be drained, by its row or by what it answered in this tick."""
+        """Too old a JVB to be drained, by what it answered in this tick, else by its row."""
         row, poll = self.rows.get(vm_id), self.poll(vm_id)
-        return (row is not None and row.unsupported) or (poll is not None and not poll.supported)
+        if poll is not None and poll.reach is Reach.ANSWERED:
+            return not poll.supported
+        return row is not None and row.unsupported
 
     def state(self) -> ShardMemory | None:
         """What was remembered of the shard when the tick began."""
