@@ -33,6 +33,8 @@ _LEAVING = (Phase.FENCED, Phase.DELETING)
 class _Seen:
     """What this checker itself remembers of one machine between ticks."""
 
+    polled_at: datetime | None = None
+    """When its newest answer came, or did not come."""
     stats_at: datetime | None = None
     """Newest timestamp of its statistics before this tick."""
     drained_at: datetime | None = None
@@ -140,16 +142,16 @@ class KnowledgeChecker:
         """
         Take the answers of the tick into the memory, once: they come before its first act.
 
-        Those of a tick that stood still while another one heard more are nothing new.
+        Of a tick that stood still while another went on only those are new that came later.
         """
         if self._heard is told or told.lease is None:
             return
         if self._heard is not None and told.began < self._heard.began:
+            self._learn_polls(told, late=True)
             return
         self._heard, self._pace = told, _Pace()
         self._stats_before = {vm_id: seen.stats_at for vm_id, seen in self._seen.items()}
-        for vm_id, poll in told.polls.items():
-            self._learn(self._seen.setdefault(vm_id, _Seen()), poll)
+        self._learn_polls(told, late=False)
         for instance in told.instances:
             if instance.power is Power.STOPPED:
                 seen = self._seen.setdefault(instance.vm_id, _Seen())
@@ -161,6 +163,13 @@ class KnowledgeChecker:
             # A machine that one list lacks and a stale one shows again is the same, while its row stands.
             known = {each.vm_id for each in told.instances} | self.store.table(self.shard).bridges.keys()
             self._seen = {vm_id: seen for vm_id, seen in self._seen.items() if vm_id in known}
+
+    def _learn_polls(self, told: Told, *, late: bool) -> None:
+        for vm_id, poll in told.polls.items():
+            seen = self._seen.setdefault(vm_id, _Seen())
+            if not late or seen.polled_at is None or poll.at > seen.polled_at:
+                seen.polled_at = poll.at
+                self._learn(seen, poll)
 
     def _learn(self, seen: _Seen, poll: Poll) -> None:
         if poll.reach is Reach.REFUSED:

@@ -198,7 +198,8 @@ class View:
             return False
         if row.phase in (Phase.BOOTING, Phase.FAILED):
             return False
-        return row.phase in (Phase.FENCED, Phase.DELETING) or not self.is_bad(vm_id)
+        fenced = row.phase in (Phase.FENCED, Phase.DELETING)
+        return (fenced and not self._came_back(vm_id)) or not self.is_bad(vm_id)
 
     def _is_unsupported(self, vm_id: str) -> bool:
         """Too old a JVB to be drained, by what it answered in this tick, else by its row."""
