@@ -15,6 +15,7 @@ from compute.sizes import size_of
 from sandbox.checkers.books import BooksChecker
 from sandbox.checkers.court import Court, Violation
 from sandbox.checkers.knowledge import KnowledgeChecker
+from sandbox.checkers.pace import PaceChecker
 from sandbox.checkers.truth import WorldChecker
 from sandbox.fault_kinds import KINDS
 from sandbox.faults import LONGEST_CLOCK_JUMP_S, Disaster, Fault, Site, draw
@@ -103,13 +104,15 @@ class Run:
         self.store.tap.journal_reads = False
         self.site.order = partial(self.store.order, SHARD)
         self.court = Court(lambda: self.world.now, self._log)
-        slack_s = 2 * LONGEST_CLOCK_JUMP_S if any(f.kind == "host_clock" for f in plan) else 0
+        jumps = any(fault.kind == "host_clock" for fault in plan)
+        slack = timedelta(seconds=2 * LONGEST_CLOCK_JUMP_S if jumps else 0)
         self.bench = Bench(
             self.site,
             self.journal,
             (
                 WorldChecker(self.site, self.court),
-                KnowledgeChecker(self.store, SHARD, played.policy, self.court, timedelta(seconds=slack_s)),
+                KnowledgeChecker(self.store, SHARD, played.policy, self.court, slack),
+                PaceChecker(self.store, SHARD, played.policy, self.court, slack),
                 BooksChecker(self.store, SHARD, self.court),
             ),
         )

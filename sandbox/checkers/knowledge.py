@@ -319,10 +319,12 @@ class KnowledgeChecker:
         )
         if self._commanded(act, CommandKind.REPLACE):
             return self._against_replacing(act, view, report)
-        if not row.ever_ready:
-            return found + self._against_clean_up(act, view, row)
         seen = self._seen.get(act.vm_id, _Seen())
         down_for = act.host_now - seen.down_since if seen.down_since else timedelta(0)
+        twice = down_for >= TWO_REFUSALS_APART - self.clock_slack
+        found += _failed((stopped or twice, f"refused for {down_for.total_seconds():.0f} s only"))
+        if not row.ever_ready:
+            return found + self._against_clean_up(act, view, row)
         # What answered to a tick that died before it wrote a line is known to nobody.
         told_by_rows = seen.was_fenced and row.fenced_at is not None
         # A fence that may not have been sent: nothing started it again for minutes.

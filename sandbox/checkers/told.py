@@ -314,6 +314,11 @@ class View:
         people = (poll.stats.local_endpoints for poll in polls if poll is not None and poll.stats is not None)
         return most is not None and any(count is not None and count > most for count in people)
 
+    def news_of(self, vm_id: str) -> BridgeStats | None:
+        """Its statistics, where they are of this tick beyond doubt."""
+        poll = self.poll(vm_id)
+        return poll.stats if poll is not None and self._is_news(vm_id) else None
+
     def _is_news(self, vm_id: str) -> bool:
         """Beyond doubt its statistics are of this tick: newer than its row's, and of just now."""
         row, poll = self.rows.get(vm_id), self.poll(vm_id)

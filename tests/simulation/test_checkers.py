@@ -87,7 +87,7 @@ def test_a_capacity_that_is_lowered_is_caught_by_the_world(monkeypatch: pytest.M
 # KNOWLEDGE
 
 
-def _without(monkeypatch: pytest.MonkeyPatch, *terms: str) -> None:
+def without(monkeypatch: pytest.MonkeyPatch, *terms: str) -> None:
     """Leave terms of the rule out of the engine."""
     broken = [getattr(scaler.selection, term) for term in terms]
     for name in ("LITERAL_TERMS", "SAFETY_TERMS"):
@@ -97,13 +97,13 @@ def _without(monkeypatch: pytest.MonkeyPatch, *terms: str) -> None:
 
 def test_the_last_bridge_that_is_drained_is_caught_by_what_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than one healthy, and others that accept."""
-    _without(monkeypatch, "only_healthy", "at_minimum", "last_accepting")
+    without(monkeypatch, "only_healthy", "at_minimum", "last_accepting")
     assert caught("knowledge", "others accept")
 
 
 def test_a_busy_bridge_that_is_torn_down_is_caught_by_what_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Idle is one of the four terms."""
-    _without(monkeypatch, "not_idle")
+    without(monkeypatch, "not_idle")
     monkeypatch.setattr(scaler.act, "_empty", lambda _report: True)
     assert caught("knowledge", "no fresh report that it is empty")
 
@@ -112,7 +112,7 @@ def test_a_young_bridge_that_is_torn_down_is_caught_by_what_was_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Over 55 minutes, machine and process."""
-    _without(monkeypatch, "too_young")
+    without(monkeypatch, "too_young")
     monkeypatch.setattr(scaler.act, "_prove_age", lambda *_args: None)
     assert caught("knowledge", "not old enough", seeds=range(1, 25))
 
@@ -121,7 +121,7 @@ def test_a_younger_bridge_that_goes_first_is_caught_by_what_was_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The oldest goes first."""
-    _without(monkeypatch, "not_oldest")
+    without(monkeypatch, "not_oldest")
     monkeypatch.setattr(scaler.scale_in, "oldest", lambda fleet: next(iter(reversed(fleet.live)), None))
     assert caught("knowledge", "not the oldest")
 

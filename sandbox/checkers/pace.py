@@ -1,0 +1,321 @@
+"""
+PACE: what has to last, or to be waited for, before a step; and what an operator's word forbids.
+
+A second reading of the rules over time, from what the engine was told tick after tick. Each figure is
+taken so that it speaks for the engine where there is doubt: a load is only the people that a bridge
+itself just told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sandbox.checkers.court import Court
+from sandbox.checkers.told import View
+from sandbox.memory_store import MemoryStore
+from sandbox.witness import Act, Told
+from scaler.model import (
+    OURS_TO_UNDRAIN,
+    BridgeMemory,
+    Command,
+    CommandKind,
+    CommandState,
+    Phase,
+    Purpose,
+    Reach,
+)
+from scaler.policy import ScalingPolicy
+from scaler.tick import Report
+from scaler.window import window_at
+
+NAME = "pace"
+NOBODY_LOOKED_FOR = timedelta(minutes=5)
+CLEAR_TICKS = 3
+OVERLOADED_TICKS = 6
+"""So many in a row with more people than the bridges are for, and something was asked for."""
+ROUNDING = 1e-9
+_GOING = (Phase.FENCED, Phase.DELETING)
+
+
+@dataclass(slots=True)
+class _Lately:
+    """What was heard over the ticks, by the clocks of the hosts that heard it."""
+
+    began_at: datetime | None = None
+    """First tick without a long gap behind it."""
+    heard_at: datetime | None = None
+    forgot_at: datetime | None = None
+    """Newest tick that found no memory of the shard."""
+    crowded_at: datetime | None = None
+    """Newest tick in which no bridge was to spare, by its people alone."""
+    undrained_at: datetime | None = None
+    """Newest time that a drain of ours was taken back."""
+    clear_ticks: int = CLEAR_TICKS
+    """Ticks in a row that came to their end, since one of them was blind."""
+    calm_ticks: int = 0
+    """The same since any was blind: one that was killed may have written it down."""
+    bought_blind: set[str] = field(default_factory=set)
+    """Machines that were asked for since the shard is blind."""
+    overloaded_ticks: int = 0
+    accepting_since: dict[str, datetime] = field(default_factory=dict)
+    """When each machine was first heard to accept, also of those that are gone."""
+
+
+@dataclass(slots=True)
+class PaceChecker:
+    """No step too soon, none against an operator's word, and none left out while people wait."""
+
+    store: MemoryStore
+    shard: str
+    policy: ScalingPolicy
+    court: Court
+    clock_slack: timedelta = timedelta(0)
+    _lately: _Lately = field(default_factory=_Lately)
+    _heard: Told | None = None
+    _stats: dict[str, datetime | None] = field(default_factory=dict)
+    _stats_before: dict[str, datetime | None] = field(default_factory=dict)
+
+    def before(self, act: Act, told: Told) -> None:
+        """Judge one act."""
+        self._hear(told)
+        view = View(told, self.policy, self._stats_before)
+        for objection in self._objections(act, view):
+            self.court.accuse(NAME, f"{act.verb} {act.name or act.capacity}: {objection}")
+        if act.verb == "set_drain" and not act.on and self._takes_back(act, view):
+            self._lately.undrained_at = act.host_now
+
+    def after_tick(self, told: Told, report: Report | None) -> None:
+        """Take in a tick without acts, and ask whether people were left waiting."""
+        self._hear(told)
+        if report is None or report.result != "done" or self._heard is not told or not told.polls:
+            return
+        view = View(told, self.policy, self._stats_before)
+        helped = any(act.verb == "scale_out" or (act.verb == "set_drain" and not act.on) for act in told.acts)
+        self._against_sleep(view)
+        overloaded = not helped and self._is_overloaded(view)
+        self._lately.clear_ticks = 0 if view.is_blind() else self._lately.clear_ticks + 1
+        self._lately.calm_ticks += 1
+        self._lately.overloaded_ticks = self._lately.overloaded_ticks + 1 if overloaded else 0
+        if self._lately.overloaded_ticks >= OVERLOADED_TICKS:
+            self.court.accuse(NAME, f"{OVERLOADED_TICKS} ticks with too many people, and nothing asked for")
+
+    # What was heard
+
+    def _hear(self, told: Told) -> None:
+        """Take in the answers of a tick, once; one that stood still while others went on is no news."""
+        if self._heard is told or told.lease is None or told.rows is None:
+            return
+        if self._heard is not None and told.began < self._heard.began:
+            return
+        self._heard = told
+        self._stats_before = dict(self._stats)
+        self._stats |= {vm_id: p.stats.timestamp for vm_id, p in told.polls.items() if p.stats is not None}
+        lately, now = self._lately, told.now
+        if lately.heard_at is None or now - lately.heard_at > NOBODY_LOOKED_FOR:
+            lately.began_at = now
+        lately.heard_at = now
+        if told.rows.state is None:
+            lately.forgot_at = now
+        if told.polls:
+            self._look(View(told, self.policy, self._stats_before), now)
+
+    def _look(self, view: View, now: datetime) -> None:
+        lately = self._lately
+        answered = sum(p.reach is Reach.ANSWERED for p in view.told.polls.values())
+        if _people(view, self.policy) > self.policy.scale_in_pressure * (answered - 1) + ROUNDING:
+            lately.crowded_at = now
+        if view.is_blind():
+            lately.calm_ticks = 0
+        else:
+            lately.bought_blind = set()
+        for vm_id in view.accepting():
+            lately.accepting_since.setdefault(vm_id, now)
+
+    def _takes_back(self, act: Act, view: View) -> bool:
+        row = view.rows.get(act.vm_id)
+        ours = row is not None and row.ever_ready and row.purpose in OURS_TO_UNDRAIN
+        return ours and view.was_our_drain(act.vm_id)
+
+    # What speaks against an act
+
+    def _objections(self, act: Act, view: View) -> list[str]:
+        row = self._row(act.vm_id)
+        if act.verb == "scale_out":
+            return self._against_purchase(act, view)
+        if act.verb in ("set_image", "start_build", "prune_image"):
+            return _failed((not _is_paused(view), "the shard is paused"))
+        if row is None or self._is_commanded(act, row):
+            return []
+        if act.verb == "set_drain" and act.on and not view.was_our_drain(act.vm_id):
+            return self._against_taking(act, view, row) + self._against_drain(act, view, row)
+        if act.verb == "shut_down":
+            return self._against_taking(act, view, row)
+        if act.verb == "delete" and row.ever_ready:
+            loaded = view.rows.get(act.vm_id)
+            going = loaded is not None and loaded.phase in _GOING
+            return _failed(
+                (going or not _is_paused(view), "the shard is paused"),
+                (going or not self._is_protected(act, view), "it is protected"),
+                (self._is_clear, "silence ended less than three ticks ago"),
+            )
+        return []
+
+    @property
+    def _is_clear(self) -> bool:
+        """Silence ended three ticks ago, this one counted."""
+        return self._lately.clear_ticks + 1 >= CLEAR_TICKS
+
+    def _row(self, vm_id: str) -> BridgeMemory | None:
+        stored = self.store.table(self.shard).bridges.get(vm_id)
+        return stored.value if stored is not None else None
+
+    def _is_commanded(self, act: Act, row: BridgeMemory) -> bool:
+        kinds = {CommandKind.DRAIN, CommandKind.REPLACE}
+        found = (stored.value for stored in self.store.table(self.shard).commands.values())
+        told_to = any(c.vm_id == act.vm_id and c.kind in kinds and c.is_open for c in found)
+        return told_to or (act.verb == "set_drain" and row.purpose is Purpose.OPERATOR)
+
+    def _is_protected(self, act: Act, view: View) -> bool:
+        return any(
+            c.kind is CommandKind.PROTECT and c.state is CommandState.IN_FORCE and c.vm_id == act.vm_id
+            for c in _in_force(view)
+        )
+
+    def _against_taking(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
+        """What holds for drain and fence alike."""
+        floor = _floor(view)
+        healthy, others = len(view.healthy()), view.accepting_without(act.vm_id)
+        leaves = row.ever_ready
+        return _failed(
+            (not _is_paused(view), "the shard is paused"),
+            (not self._is_protected(act, view), "it is protected"),
+            (self._is_clear, "silence ended less than three ticks ago"),
+            (not leaves or healthy > floor, f"{healthy} healthy, and a floor of {floor}"),
+            (not leaves or others >= floor, f"{others} others accept, and a floor of {floor}"),
+        )
+
+    def _against_drain(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
+        lately, window = self._lately, self.policy.scale_in_window
+        people, others = _people(view, self.policy), view.accepting_without(act.vm_id)
+        by_night = row.purpose is Purpose.RECYCLE
+        most = self.policy.scale_out_pressure if by_night else self.policy.scale_in_pressure
+        found = _failed(
+            (self._lasted(act, lately.undrained_at, window), "a drain was taken back just now"),
+            (self._lasted(act, lately.forgot_at, window), "the shard is not known for long enough"),
+            (people <= most * others + ROUNDING, f"people for {people:.2f} bridges on {others} others"),
+        )
+        if row.purpose is Purpose.SURPLUS:
+            found += _failed(
+                (self._lasted(act, lately.crowded_at, window), "no bridge was to spare just now"),
+                (self._lasted(act, lately.began_at, window), "nobody looked for long enough"),
+            )
+        if by_night and not view.is_condemned(act.vm_id):
+            found += self._against_verdict(view)
+        return found
+
+    def _against_verdict(self, view: View) -> list[str]:
+        """A night drains after its canary accepted calls for the time that it bakes."""
+        night = view.night()
+        if night is None or night.canary is None or night.passed_at is None:
+            return []
+        since, bake = self._lately.accepting_since.get(night.canary), self.policy.canary_bake_minutes
+        baked = since is not None and (night.passed_at - since + self.clock_slack >= timedelta(minutes=bake))
+        return _failed((baked, f"its canary accepts since {since}, and has to for {bake:g} min"))
+
+    def _lasted(self, act: Act, since: datetime | None, window: timedelta) -> bool:
+        return since is None or act.host_now - since + self.clock_slack >= window
+
+    def _against_purchase(self, act: Act, view: View) -> list[str]:
+        new = view.new_intents(self.store.table(self.shard))
+        state, blind = view.state(), view.is_blind()
+        if not new:
+            return _failed((not _is_paused(view), "the shard is paused"))
+        known = {vm_id for vm_id, row in view.rows.items() if row.ever_ready}
+        joined = view.accepting() - known  # a machine that joins in this very tick ends it
+        backoff = state.backoff_until if state is not None and not joined else None
+        enough = max(self.policy.minimum, _highest_floor(view))
+        found = _failed(
+            (not _is_paused(view), "the shard is paused"),
+            (backoff is None or act.host_now + self.clock_slack >= backoff, f"backing off until {backoff}"),
+            (not blind or len(view.accepting()) < enough, "blind, and enough accept"),
+            (not any(map(self._may_come, self._lately.bought_blind)), "blind, and the second one"),
+        )
+        if blind:
+            self._lately.bought_blind |= {intent.intent_id for intent in new}
+        return found
+
+    def _may_come(self, intent_id: str) -> bool:
+        stored = self.store.table(self.shard).intents.get(intent_id)
+        return stored is not None and stored.value.error is None
+
+    # What must not be left out
+
+    def _against_sleep(self, view: View) -> None:
+        """The timer of the night ran inside the window, knew the images, and nothing stood against it."""
+        window = window_at(self.policy, view.told.now)
+        stored = self.store.table(self.shard).states.get("state")
+        blind = self._lately.calm_ticks < CLEAR_TICKS
+        if view.told.versions is None or window is None or stored is None or blind or _is_paused(view):
+            return
+        if (stored.value.night.date or "") < window.date:
+            self.court.accuse(NAME, f"the night of {window.date} does not open")
+
+    def _is_overloaded(self, view: View) -> bool:
+        """More people than all bridges are for, and nothing that could be waited for."""
+        state = view.state()
+        calm = self._lately.calm_ticks >= CLEAR_TICKS
+        if state is None or _is_paused(view) or not calm or state.backoff_until is not None:
+            return False
+        rows, listed = view.rows, view.listed
+        table = self.store.table(self.shard)
+        waits = any(stored.value.is_open for stored in table.intents.values())
+        waits = waits or any(row.phase is not Phase.READY for row in rows.values())
+        waits = waits or state.disagree_ticks > 0 or rows.keys() != listed.keys()
+        room = len(listed) < self.policy.max_bridges
+        return room and not waits and _people(view, self.policy) > len(view.accepting())
+
+
+def _people(view: View, policy: ScalingPolicy) -> float:
+    """How many full bridges the people are that healthy bridges told of in this tick."""
+    full = policy.participants_per_bridge
+    if not full:
+        return 0.0
+    told = (view.news_of(vm_id) for vm_id in view.healthy())
+    return sum((stats.local_endpoints or 0) / full for stats in told if stats is not None)
+
+
+def _in_force(view: View) -> list[Command]:
+    """Commands in force, unless another one of this tick may end them."""
+    rows = view.told.rows
+    commands = [stored.value for stored in rows.commands.values()] if rows is not None else []
+    ending = {CommandKind.CANCEL, CommandKind.RESUME, CommandKind.PROTECT, CommandKind.FLOOR}
+    if any(c.state is CommandState.OPEN and c.kind in ending for c in commands):
+        return []
+    now = view.told.now
+    return [
+        c
+        for c in commands
+        if c.state is CommandState.IN_FORCE and (c.expires_at is None or now < c.expires_at)
+    ]
+
+
+def _is_paused(view: View) -> bool:
+    return any(c.kind is CommandKind.PAUSE for c in _in_force(view))
+
+
+def _floor(view: View) -> int:
+    """The highest floor that holds all the time."""
+    floors = (c.minimum or 0 for c in _in_force(view) if c.kind is CommandKind.FLOOR and c.from_time is None)
+    return max(floors, default=0)
+
+
+def _highest_floor(view: View) -> int:
+    """No minimum is higher, whichever of the floors hold now."""
+    rows = view.told.rows
+    commands = [stored.value for stored in rows.commands.values()] if rows is not None else []
+    return max((c.minimum or 0 for c in commands if c.kind is CommandKind.FLOOR and c.is_open), default=0)
+
+
+def _failed(*terms: tuple[bool, str]) -> list[str]:
+    return [text for holds, text in terms if not holds]
