@@ -37,7 +37,7 @@ from scaler.scale_in import (
 )
 from scaler.scale_out import Growth, Surge, Want, grow, openings, pause_undrains, want
 from scaler.selection import Fleet, is_our_drain, refuse, survey
-from scaler.watch import alerts, count_on
+from scaler.watch import alerts, count_on, forget_after_outage
 
 ROUTINE = frozenset(
     {
@@ -239,6 +239,8 @@ def hold(shard: str, now: datetime, epoch: int, memory: ShardMemory, reason: Rea
     refusals, standing, events = _stand(memory, (refuse(reason, detail),), shard, now)
     alert = Alert(str(reason), shard, detail)
     told, open_alerts = _tell_alerts(memory, (alert,), now, close=False)
+    # A tick that sees nothing is no look: held for long, it is an outage as if no tick had run.
+    memory = forget_after_outage(memory, min([*standing.values(), memory.last_tick_at or now]), now)
     kept = replace(
         memory, last_tick_at=now, epoch=epoch, standing=standing, alerts=open_alerts, gap_since=None
     )

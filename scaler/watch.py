@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from scaler import demand
 from scaler.decision import Alert
@@ -25,7 +25,8 @@ _RESTARTS_WORTH_AN_ALERT = 3
 
 def count_on(fleet: Fleet) -> ShardMemory:
     """Carry the shard's counters through this tick's observation."""
-    state = _forget_after_outage(fleet.snapshot.memory, fleet)
+    state = fleet.snapshot.memory
+    state = forget_after_outage(state, state.last_tick_at, fleet.now)
     state = replace(state, last_tick_at=fleet.now, epoch=fleet.snapshot.epoch)
     state = _blindness(fleet, state)
     accepting = len(fleet.accepting)
@@ -47,9 +48,9 @@ def count_on(fleet: Fleet) -> ShardMemory:
     )
 
 
-def _forget_after_outage(state: ShardMemory, fleet: Fleet) -> ShardMemory:
+def forget_after_outage(state: ShardMemory, looked_at: datetime | None, now: datetime) -> ShardMemory:
     """What lasted while nobody looked did not last."""
-    if state.last_tick_at is None or fleet.now - state.last_tick_at <= OUTAGE:
+    if looked_at is None or now - looked_at <= OUTAGE:
         return state
     return replace(
         state, surplus_since=None, lower_bound_polls=0, blind_clear_ticks=0, disagree_ticks=0, gap_since=None

@@ -9,7 +9,7 @@ import pytest
 
 from scaler.decide import decide, hold, left_drained
 from scaler.decision import EventKind, Reason, Totals
-from scaler.model import CommandState, Phase, Purpose, Reach
+from scaler.model import CommandState, Phase, Purpose, Reach, ShardMemory
 from tests.scaler.builders import (
     HOUR,
     MINUTE,
@@ -174,6 +174,23 @@ def test_holding_still_keeps_everything_and_closes_no_alert() -> None:
     again = hold("s", NOW + MINUTE, 4, held.memory, Reason.ARM_UNKNOWN, "503")
     assert again.events == ()
     assert again.refusals[0].since == NOW
+
+
+def test_what_lasted_does_not_last_through_a_long_hold() -> None:
+    """A tick that sees nothing is no look: neither after a gap, nor one after the other for minutes."""
+    before = shard_memory(surplus_since=NOW - HOUR, lower_bound_polls=2, last_tick_at=NOW)
+
+    def held(memory: ShardMemory, minutes: int) -> ShardMemory:
+        return hold("s", NOW + minutes * MINUTE, 3, memory, Reason.ARM_UNKNOWN, "503").memory
+
+    short = held(before, 1)
+    assert (short.surplus_since, short.lower_bound_polls) == (NOW - HOUR, 2)
+    assert held(before, 5).surplus_since == NOW - HOUR
+    assert (held(before, 6).surplus_since, held(before, 6).lower_bound_polls) == (None, 0)
+    for minute in range(2, 7):
+        short = held(short, minute)
+        assert short.surplus_since == NOW - HOUR
+    assert held(short, 7).surplus_since is None
 
 
 def test_a_paused_shard_says_what_came_of_its_commands() -> None:
