@@ -52,9 +52,9 @@ class _Lately:
     undrained_at: datetime | None = None
     """Newest time that a drain of ours was taken back."""
     clear_ticks: int = CLEAR_TICKS
-    """Ticks in a row that came to their end, since one of them was blind."""
+    """Ticks in a row since a blind one that came to its end; one that was killed may have counted itself."""
     calm_ticks: int = 0
-    """The same since any was blind: one that was killed may have written it down."""
+    """Ticks in a row that came to their end, since any was blind."""
     bought_blind: set[str] = field(default_factory=set)
     """Machines that were asked for since the shard is blind."""
     overloaded_ticks: int = 0
@@ -94,7 +94,7 @@ class PaceChecker:
         helped = any(act.verb == "scale_out" or (act.verb == "set_drain" and not act.on) for act in told.acts)
         self._against_sleep(view)
         overloaded = not helped and self._is_overloaded(view)
-        self._lately.clear_ticks = 0 if view.is_blind() else self._lately.clear_ticks + 1
+        self._lately.clear_ticks = 0 if view.is_blind() else self._lately.clear_ticks
         self._lately.calm_ticks += 1
         self._lately.overloaded_ticks = self._lately.overloaded_ticks + 1 if overloaded else 0
         if self._lately.overloaded_ticks >= OVERLOADED_TICKS:
@@ -128,6 +128,7 @@ class PaceChecker:
         if view.is_blind():
             lately.calm_ticks = 0
         else:
+            lately.clear_ticks += 1
             lately.bought_blind = set()
         for vm_id in view.accepting():
             lately.accepting_since.setdefault(vm_id, now)
@@ -164,7 +165,7 @@ class PaceChecker:
     @property
     def _is_clear(self) -> bool:
         """Silence ended three ticks ago, this one counted."""
-        return self._lately.clear_ticks + 1 >= CLEAR_TICKS
+        return self._lately.clear_ticks >= CLEAR_TICKS
 
     def _row(self, vm_id: str) -> BridgeMemory | None:
         stored = self.store.table(self.shard).bridges.get(vm_id)
