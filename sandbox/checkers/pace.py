@@ -266,13 +266,16 @@ class PaceChecker:
         """More people than all bridges are for, and nothing that could be waited for."""
         state = view.state()
         calm = self._lately.calm_ticks >= CLEAR_TICKS
-        if state is None or _is_paused(view) or not calm or state.backoff_until is not None:
+        if state is None or _is_paused(view) or not calm:
             return False
         rows, listed = view.rows, view.listed
         table = self.store.table(self.shard)
         waits = any(stored.value.is_open for stored in table.intents.values())
         waits = waits or any(row.phase is not Phase.READY for row in rows.values())
-        waits = waits or state.disagree_ticks > 0 or rows.keys() != listed.keys()
+        waits = waits or rows.keys() != listed.keys()
+        waits = waits or (state.backoff_until is not None and view.told.now < state.backoff_until)
+        known = view.told.scale_set
+        waits = waits or known is None or known.capacity != len(listed)
         room = len(listed) < self.policy.max_bridges
         return room and not waits and _people(view, self.policy) > len(view.accepting())
 
