@@ -52,6 +52,8 @@ class SimBridge:
         self._noise = rng.getrandbits(32)
         self.process = 0
         """Number of the process; what was scheduled for an earlier one is void."""
+        self.refused_in: int | None = None
+        """Process that last refused a command, as its configuration told it."""
         self.listening = False
         self.muc_joined = False
         self.started_s = agenda.now_s

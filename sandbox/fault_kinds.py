@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -17,12 +17,11 @@ from sandbox.scenario import DEFINITION
 from sandbox.world import WorldError
 from scaler.model import Command, CommandKind
 
+WAITS_FOR_ONE_THAT_LEAVES, BOTH_COUNTS = 1 << 21, 1 << 22
+"""Bits of a fault's pick."""
+COUNTS = ("conferences", "local_endpoints")
 STRANGE: tuple[tuple[str, Any], ...] = (
-    *(
-        (key, value)
-        for key in ("conferences", "local_endpoints")
-        for value in (None, -1, 0.5, True, "0", MISSING)
-    ),
+    *((key, value) for key in COUNTS for value in (None, -1, 0.5, True, "0", MISSING)),
     ("current_timestamp", "yesterday"),
     ("stress_level", float("nan")),
     ("mucs_joined", "1"),
@@ -46,7 +45,7 @@ def on_bridge(hit: Callable[[Site, SimVm, SimBridge, Fault], Undo | None], *, co
     """Choose a machine whose bridge runs; `counts` False: the ports count what comes of it."""
 
     def begin(site: Site, fault: Fault) -> Undo | None:
-        victims = site.serving()
+        victims = _victims(site, fault, site.serving())
         if not victims:
             return None
         vm = victims[fault.pick % len(victims)]
@@ -58,11 +57,19 @@ def on_bridge(hit: Callable[[Site, SimVm, SimBridge, Fault], Undo | None], *, co
     return begin
 
 
+def _victims(site: Site, fault: Fault, among: Sequence[SimVm]) -> list[SimVm]:
+    """Half of the faults wait for a bridge on its way out: there the guards of the protocol are tried."""
+    if not fault.pick & WAITS_FOR_ONE_THAT_LEAVES:
+        return list(among)
+    leaving = {vm.vm_id for vm in site.leaving()}
+    return [vm for vm in among if vm.vm_id in leaving]
+
+
 def on_machine(hit: Callable[[Site, SimVm, Fault], Undo | None]) -> Begin:
     """Choose a machine that runs."""
 
     def begin(site: Site, fault: Fault) -> Undo | None:
-        victims = site.machines()
+        victims = _victims(site, fault, site.machines())
         return (
             _counted(site, fault, hit(site, victims[fault.pick % len(victims)], fault)) if victims else None
         )
@@ -80,7 +87,7 @@ def marking(kind: str) -> Begin:
     """Mark a machine, for the ports to treat it so."""
 
     def begin(site: Site, fault: Fault) -> Undo | None:
-        victims = site.serving()
+        victims = _victims(site, fault, site.serving())
         if not victims:
             return None
         return site.mark(kind, victims[fault.pick % len(victims)].name)
@@ -101,7 +108,8 @@ def _unsay(bridge: SimBridge, values: dict[str, Any]) -> None:
         bridge.faults.overrides.pop(key, None)
 
 
-def _silent(_site: Site, vm: SimVm, _bridge: SimBridge, _fault: Fault) -> Undo:
+def _silent(_site: Site, vm: SimVm, _fault: Fault) -> Undo:
+    """Also one whose process has ended: then its port is not refused, which proves nothing."""
     vm.unreachable = True
     return partial(setattr, vm, "unreachable", False)
 
@@ -155,6 +163,8 @@ def _drain_lost(site: Site, fault: Fault) -> Undo | None:
 
 def _strange(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
     key, value = STRANGE[fault.pick % len(STRANGE)]
+    if key in COUNTS and fault.pick & BOTH_COUNTS:
+        return _says(bridge, dict.fromkeys(COUNTS, value))
     return _says(bridge, {key: value})
 
 
@@ -458,7 +468,7 @@ def _of_ports(name: str, per_hour: float, shortest_s: float, longest_s: float) -
 
 
 BRIDGE_KINDS = (
-    Kind("bridge_silent", 1.5, (60, 1500), on_bridge(_silent)),
+    Kind("bridge_silent", 1.5, (60, 1500), on_machine(_silent)),
     Kind("bridge_slow", 0.5, (60, 600), marking("bridge_slow")),
     Kind("bridge_huge_body", 0.3, (60, 600), marking("bridge_huge_body")),
     Kind("stats_frozen", 0.7, (60, 1200), on_bridge(_frozen)),
@@ -472,6 +482,7 @@ BRIDGE_KINDS = (
     Kind("xmpp_cut", 1.0, (30, 900), on_bridge(_xmpp_cut)),
     Kind("health_fails", 0.5, (60, 900), on_bridge(_unhealthy)),
     Kind("jvb_crash", 1.0, (3, 300), on_bridge(_crash)),
+    _of_ports("call_slips_in", 2.0, 600, 3600),
     Kind("jvb_dead", 0.15, (0, 0), on_bridge(_dead)),
     Kind("bridge_clock", 0.7, (60, 3600), on_bridge(_clock)),
 )

@@ -16,6 +16,7 @@ from random import Random
 
 from sandbox.bridge import SimBridge
 from sandbox.cloud import SimScaleSet, SimVm
+from sandbox.workload import PlannedConference
 from sandbox.world import World
 from scaler.model import Command
 
@@ -96,6 +97,32 @@ class Site:
     def serving(self) -> list[SimVm]:
         """Machines whose bridge process runs."""
         return [vm for vm in self.machines() if vm.bridge is not None and vm.bridge.listening]
+
+    def leaving(self) -> list[SimVm]:
+        """Machines whose bridge drains, was told to end, or has ended: where a step is never far."""
+        return [
+            vm
+            for vm in self.machines()
+            if vm.bridge and (vm.bridge.drain or vm.bridge.graceful_shutdown or not vm.bridge.listening)
+        ]
+
+    def takes_late_calls(self, address: str) -> bool:
+        """A drained bridge is there, which a call that was under way may still reach."""
+        return self._drained_at(address) is not None
+
+    def slip_in(self, fault: Fault, address: str) -> None:
+        """Let such a call come: one that goes on, or one that is over at once."""
+        bridge, now = self._drained_at(address), self.world.now
+        if bridge is None:
+            return
+        seconds = 0.0 if fault.pick % 2 else 60.0 + fault.pick % 540
+        people = 2 + fault.pick % 4
+        call = PlannedConference(f"late-{fault.pick}", now, (0.0,) * people, (seconds,) * people)
+        self.scale_set.jicofo.arrive_now(call, bridge)
+
+    def _drained_at(self, address: str) -> SimBridge | None:
+        found = [vm.bridge for vm in self.serving() if vm.address == address]
+        return next((b for b in found if b and b.drain and b.muc_joined and not b.graceful_shutdown), None)
 
     def remove_by_hand(self, remove: Callable[[], None]) -> None:
         """Let somebody else remove machines, and remember which they were."""

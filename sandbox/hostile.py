@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from sandbox.fault_kinds import etag_moves
-from sandbox.faults import Site
+from sandbox.faults import Fault, Site
 from sandbox.memory_store import MemoryStore
 from sandbox.ports import WorldBridges, WorldCloud, WorldImages, WorldMetrics
 from scaler.errors import Refused, StateChanged, Throttled, TryNextTick
@@ -65,7 +65,7 @@ class HostileCloud:
         if self.site.strikes("arm_partial_page", 0.7):
             raise TryNextTick("page 2 of the list did not come")
         found = await self.inner.instances(known_addresses)
-        if self.lists and self.site.strikes("arm_stale_list", 0.7):
+        if self.lists and self.lists[0] != found and self.site.strikes("arm_stale_list", 0.7):
             return self.lists[0]
         self.lists.append(found)
         self._exchange_addresses()
@@ -166,7 +166,22 @@ class HostileBridges:
         if self.site.hits("bridge_slow", names.get(target.address, "")):
             self.site.world.advance(BRIDGE_TIMEOUT_S)
             return _timed_out(self.site.world.now)
-        return self._sized(target, await self.inner.read(target), names)
+        call = self._late_call(target)
+        if call is not None and call.pick % 3:
+            self.site.slip_in(call, target.address)
+        poll = self._sized(target, await self.inner.read(target), names)
+        if call is not None and not call.pick % 3:
+            self.site.slip_in(call, target.address)
+        return poll
+
+    def _late_call(self, target: Target) -> Fault | None:
+        """A call that comes between the tick's poll of a drained bridge and the act upon it."""
+        if not self.site.in_force.get("call_slips_in") or not self.site.takes_late_calls(target.address):
+            return None
+        fault = self.site.strikes("call_slips_in", 0.5)
+        if fault is not None:
+            self.site.spend(fault)
+        return fault
 
     async def set_drain(self, target: Target, *, on: bool) -> None:
         """POST drain enable or disable."""
@@ -216,7 +231,7 @@ class HostileMetrics:
             old = await self.inner.read(instances, now - timedelta(minutes=MONITOR_LATER_MINUTES))
             return {vm_id: load for vm_id, load in old.items() if now - load.at <= MONITOR_STALE}
         loads = dict(await self.inner.read(instances, now))
-        if site.strikes("monitor_gap"):
+        if loads and site.strikes("monitor_gap"):
             loads = {vm_id: load for n, (vm_id, load) in enumerate(loads.items()) if n % 2}
         if loads and (fault := site.strikes("monitor_spike")) is not None:
             vm_id = sorted(loads)[fault.pick % len(loads)]

@@ -200,6 +200,23 @@ class Jicofo:
             self._history.calls_waited_s += self._agenda.now_s - conference.waiting_since_s
             conference.waiting_since_s = None
 
+    def arrive_now(self, planned: PlannedConference, bridge: SimBridge) -> None:
+        """A request that was under way since before the bridge drained reaches it in this moment."""
+        occupant = self.occupants.get(bridge.name)
+        if occupant is None:
+            return
+        conference = LiveConference(planned)
+        self.conferences[conference.name] = conference
+        came, left = conference.take_changes(self._agenda.now_s)
+        self.users_online += came - left
+        self._carry(conference, occupant)
+        if conference.people == 0:
+            del self.conferences[conference.name]
+            if conference.bridge is bridge:
+                bridge.remove(conference)
+        elif conference.next_change_s is not None:
+            self._agenda.at(conference.next_change_s, self._step, conference)
+
     # Bridges
 
     def bridge_joined(self, bridge: SimBridge) -> None:

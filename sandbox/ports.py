@@ -241,6 +241,7 @@ class WorldBridges:
             raise TryNextTick(f"POST {path}: {_why_silent(reach)}")
         status = vm.bridge.faults.statuses.get(_ENDPOINTS[path], 200)
         if 400 <= status < 500:
+            vm.bridge.refused_in = vm.bridge.process
             raise Refused(str(status), f"POST {path} was refused; check jvb.conf: {SETTING_BEHIND_404[path]}")
         if status != 200:
             raise TryNextTick(f"POST {path}: status {status}")

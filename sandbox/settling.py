@@ -8,7 +8,7 @@ from datetime import datetime
 from sandbox.bridge_config import BridgeFaults
 from sandbox.cloud import SimScaleSet, SimVm
 from sandbox.memory_store import Shard
-from scaler.model import OURS_TO_UNDRAIN, BridgeMemory, Phase, Purpose
+from scaler.model import OURS_TO_UNDRAIN, BridgeMemory, Phase
 from scaler.policy import ScalingPolicy
 
 UNSOUND = ("sick", "cannot_reach", "unsupported", "keeps_restarting")
@@ -18,8 +18,6 @@ REFUSED = ("drain_refused", "no_fence")
 IN_THE_WAY = ("foreign_drain", "keeps_restarting")
 """Alerts of bridges that cannot go now, and that no younger one may overtake."""
 BLIND_FROM = 2
-HELD_UP = ("capacity_disagrees", "at_maximum")
-"""Alerts of a shard that may not grow until a person acts."""
 
 
 def unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> list[str]:
@@ -47,18 +45,18 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(in_service):
         return  # too many died for the engine to tell a dead fleet from its own deafness: a person must
     condemned = {vm_id for vm_id, vm in listed.items() if vm.image.lower() in stored.value.blocked_images}
-    commanded = {vm_id for vm_id in listed.keys() & rows.keys() if rows[vm_id].purpose is Purpose.OPERATOR}
-    left = {vm_id for vm_id, vm in listed.items() if _is_left(vm, alerts)} | condemned | commanded
+    left = {vm_id for vm_id, vm in listed.items() if _is_left(vm, alerts)} | condemned
     accepting = sum(is_open(vm) for vm_id, vm in listed.items() if vm_id not in left)
     serving = sum(is_open(vm) for vm in listed.values())
-    blocked = bool(commanded) or any(_stands_in_the_way(listed[vm_id], alerts) for vm_id in left)
+    blocked = any(_stands_in_the_way(listed[vm_id], alerts) for vm_id in left)
+    held_up = _is_held_up(scale_set, alerts, policy)
     for vm_id in sorted(listed.keys() & rows.keys() - left):
         one_in_the_way = blocked and rows[vm_id].purpose in OURS_TO_UNDRAIN
         # The last machine stays until another accepts, and here none may be added.
-        is_last = rows[vm_id].phase is Phase.FENCED and not accepting and _is_held_up(alerts)
+        is_last = rows[vm_id].phase is Phase.FENCED and not accepting and held_up
         if not (one_in_the_way or is_last):
             yield from _of_one(listed[vm_id], rows[vm_id])
-    yield from _of_all(accepting, serving, alerts, policy, blocked=blocked)
+    yield from _of_all(accepting, serving, policy, blocked=blocked, held_up=held_up)
     if scale_set.capacity != len(listed) and not any(a.startswith("capacity_disagrees") for a in alerts):
         yield f"capacity {scale_set.capacity}, {len(listed)} machines, and no alert"
 
@@ -70,7 +68,7 @@ def _is_truly_silent(in_service: Sequence[SimVm]) -> bool:
 
 
 def _of_all(
-    accepting: int, serving: int, alerts: Mapping[str, datetime], policy: ScalingPolicy, *, blocked: bool
+    accepting: int, serving: int, policy: ScalingPolicy, *, blocked: bool, held_up: bool
 ) -> Iterator[str]:
     """
     Without a call as many as the minimum are wanted, and as many must accept.
@@ -78,14 +76,18 @@ def _of_all(
     `serving`: also those that are left to a person and take calls all the same, as a JVB that is too old.
     """
     wanted = max(1, policy.min_bridges)
-    if serving < wanted and not _is_held_up(alerts):
+    if serving < wanted and not held_up:
         yield f"{serving} serve, {wanted} wanted"
     if accepting > wanted and not blocked:
         yield f"{accepting} accept, {wanted} wanted"
 
 
-def _is_held_up(alerts: Mapping[str, datetime]) -> bool:
-    return any(key.partition(":")[0] in HELD_UP for key in alerts)
+def _is_held_up(scale_set: SimScaleSet, alerts: Mapping[str, datetime], policy: ScalingPolicy) -> bool:
+    """A person was told why no machine may be added, and it is true."""
+    told = {key.partition(":")[0] for key in alerts}
+    differs = scale_set.capacity != len(scale_set.vms)
+    full = len(scale_set.vms) >= policy.max_bridges
+    return ("capacity_disagrees" in told and differs) or ("at_maximum" in told and full)
 
 
 def _is_left(vm: SimVm, alerts: Mapping[str, datetime]) -> bool:
@@ -93,7 +95,11 @@ def _is_left(vm: SimVm, alerts: Mapping[str, datetime]) -> bool:
     told = {kind for kind in (*UNSOUND, *REFUSED, "foreign_drain") if f"{kind}:{vm.name}" in alerts}
     unsound = bool(told & set(UNSOUND)) and not _is_sound(vm)
     drained = "foreign_drain" in told and vm.bridge is not None and vm.bridge.drain
-    return unsound or drained or bool(told & set(REFUSED))
+    return unsound or drained or (bool(told & set(REFUSED)) and _did_refuse(vm))
+
+
+def _did_refuse(vm: SimVm) -> bool:
+    return vm.bridge is not None and vm.bridge.refused_in == vm.bridge.process
 
 
 def _is_sound(vm: SimVm) -> bool:

@@ -24,6 +24,7 @@ from sandbox.faults import Fault, draw
 from sandbox.shrink import shrink
 from sandbox.simulation import Verdict, live_through
 
+ACTS = ("set_drain", "shut_down", "delete", "scale_out", "set_image")
 LINES_TOLD = 20
 STORIES_TOLD = 3
 PROGRESS_EVERY_S = 5.0
@@ -57,8 +58,9 @@ class Summary:
 
     @property
     def never_exercised(self) -> list[str]:
-        """Kinds of faults that had no effect in any run."""
-        return [kind for kind in (*KINDS, *ONCE_PER_RUN) if not self.exercised[kind]]
+        """Kinds of faults that had no effect in any run, and acts that the engine never asked for."""
+        kinds = [kind for kind in (*KINDS, *ONCE_PER_RUN) if not self.exercised[kind]]
+        return kinds + [verb for verb in ACTS if not self.acts[verb]]
 
 
 def main() -> int:

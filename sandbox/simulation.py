@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
@@ -38,6 +38,7 @@ from sandbox.witness import (
     WitnessedStore,
 )
 from sandbox.world import World
+from scaler.model import Command, CommandKind, Purpose
 from scaler.observe import Ears
 from scaler.tick import ALERT_PACE, Engine, Report, Shard
 
@@ -52,6 +53,8 @@ SHARE_OF_NEW_PROCESSES = 0.2
 KILL_WITHIN_EFFECTS = 24
 FREEZE_WITHIN_QUESTIONS = 8
 STORM_EVERY_S = 7.0
+CLOCKS_MATTER_FOR = timedelta(minutes=20)
+"""Longer than any time that a rule makes a step wait for."""
 NIGHTLY_EVERY = timedelta(minutes=15)
 NIGHTLY_AFTER_S = 25.0
 
@@ -104,15 +107,14 @@ class Run:
         self.store.tap.journal_reads = False
         self.site.order = partial(self.store.order, SHARD)
         self.court = Court(lambda: self.world.now, self._log)
-        jumps = any(fault.kind == "host_clock" for fault in plan)
-        slack = timedelta(seconds=2 * LONGEST_CLOCK_JUMP_S if jumps else 0)
+        self._clocks_agree_from = self.world.now
         self.bench = Bench(
             self.site,
             self.journal,
             (
                 WorldChecker(self.site, self.court),
-                KnowledgeChecker(self.store, SHARD, played.policy, self.court, slack),
-                PaceChecker(self.store, SHARD, played.policy, self.court, slack),
+                KnowledgeChecker(self.store, SHARD, played.policy, self.court, self._slack),
+                PaceChecker(self.store, SHARD, played.policy, self.court, self._slack),
                 BooksChecker(self.store, SHARD, self.court),
             ),
         )
@@ -137,6 +139,13 @@ class Run:
 
     def _log(self, text: str) -> None:
         self.journal.write(self.world.now, text)
+
+    def _slack(self) -> timedelta:
+        """How much two clocks may differ: while they do, and as long as what was noted then counts."""
+        if self.site.host_clocks is not None:
+            self._clocks_agree_from = self.world.now + CLOCKS_MATTER_FOR
+        jump = timedelta(seconds=2 * LONGEST_CLOCK_JUMP_S)
+        return jump if self.world.now < self._clocks_agree_from else timedelta(0)
 
     def _new_process(self) -> tuple[Process, Engine]:
         """Start a process that remembers nothing."""
@@ -188,6 +197,7 @@ class Run:
         self._disaster.end_all()
         self._log("peace")
         await self._thaw(datetime.max.replace(tzinfo=UTC))
+        self._take_back_commands()
         for minute in range(PEACE_TICKS + NIGHT_TICKS):
             if minute >= PEACE_TICKS and not self._is_night:
                 break
@@ -199,6 +209,14 @@ class Run:
             if minute % 5 == 4 and self.world.now > self._calls_end and not self._unrest():
                 return []
         return self._unrest()
+
+    def _take_back_commands(self) -> None:
+        """Who had bridges drained by a command takes that back before the peace is judged."""
+        now = self.world.now
+        for number, row in enumerate(self.store.table(SHARD).bridges.values()):
+            if row.value.purpose is Purpose.OPERATOR:
+                word = Command(f"peace-{number}", CommandKind.UNDRAIN, "sim", "peace", now)
+                self.site.order(replace(word, vm_id=row.value.vm_id, bridge=row.value.name))
 
     @property
     def _is_night(self) -> bool:
@@ -221,6 +239,7 @@ class Run:
             await self._storm(begin)
         self.world.advance_to(begin + timedelta(seconds=TICK_S))
         self._disaster.look_again()
+        self._slack()
         await self._thaw(self.world.now)
         if self.site.strikes("timer_late"):
             return

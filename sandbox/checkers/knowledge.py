@@ -8,6 +8,7 @@ more than the rules, nothing is said here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -65,7 +66,7 @@ class KnowledgeChecker:
     shard: str
     policy: ScalingPolicy
     court: Court
-    clock_slack: timedelta = timedelta(0)
+    slack: Callable[[], timedelta] = timedelta
     """How much two clocks may differ: what lasted 30 s by one may have lasted less by another."""
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _pace: _Pace = field(default_factory=_Pace)
@@ -79,6 +80,11 @@ class KnowledgeChecker:
     """Machines whose clean-up has begun: going on with it is no second one."""
 
     # The checker's own part
+
+    @property
+    def clock_slack(self) -> timedelta:
+        """What may be missing of a time that has to pass."""
+        return self.slack()
 
     def before(self, act: Act, told: Told) -> None:
         """Judge one act."""

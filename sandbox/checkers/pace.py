@@ -8,6 +8,7 @@ itself just told.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -43,8 +44,9 @@ class _Lately:
     """What was heard over the ticks, by the clocks of the hosts that heard it."""
 
     began_at: datetime | None = None
-    """First tick without a long gap behind it."""
+    """First tick without a long gap behind it, in true time."""
     heard_at: datetime | None = None
+    """Newest tick, in true time."""
     forgot_at: datetime | None = None
     """Newest tick that found no memory of the shard."""
     crowded_at: datetime | None = None
@@ -70,11 +72,17 @@ class PaceChecker:
     shard: str
     policy: ScalingPolicy
     court: Court
-    clock_slack: timedelta = timedelta(0)
+    slack: Callable[[], timedelta] = timedelta
+    """How much two clocks may differ now."""
     _lately: _Lately = field(default_factory=_Lately)
     _heard: Told | None = None
     _stats: dict[str, datetime | None] = field(default_factory=dict)
     _stats_before: dict[str, datetime | None] = field(default_factory=dict)
+
+    @property
+    def clock_slack(self) -> timedelta:
+        """What may be missing of a time that has to pass."""
+        return self.slack()
 
     def before(self, act: Act, told: Told) -> None:
         """Judge one act."""
@@ -93,6 +101,8 @@ class PaceChecker:
         view = View(told, self.policy, self._stats_before)
         helped = any(act.verb == "scale_out" or (act.verb == "set_drain" and not act.on) for act in told.acts)
         self._against_sleep(view)
+        self._against_opening(view)
+        self._against_order(view)
         overloaded = not helped and self._is_overloaded(view)
         self._lately.clear_ticks = 0 if view.is_blind() else self._lately.clear_ticks
         self._lately.calm_ticks += 1
@@ -106,18 +116,21 @@ class PaceChecker:
         """Take in the answers of a tick, once; one that stood still while others went on is no news."""
         if self._heard is told or told.lease is None or told.rows is None:
             return
+        lately, now = self._lately, told.now
         if self._heard is not None and told.began < self._heard.began:
+            lately.heard_at = self.court.now()
             return
         self._heard = told
         self._stats_before = dict(self._stats)
         self._stats |= {vm_id: p.stats.timestamp for vm_id, p in told.polls.items() if p.stats is not None}
-        lately, now = self._lately, told.now
-        if lately.heard_at is None or now - lately.heard_at > NOBODY_LOOKED_FOR:
-            lately.began_at = now
-        lately.heard_at = now
+        if lately.heard_at is None or told.began - lately.heard_at > NOBODY_LOOKED_FOR + self.clock_slack:
+            lately.began_at = told.began
+        lately.heard_at = self.court.now()
         if told.rows.state is None:
             lately.forgot_at = now
-        if told.polls:
+        if not told.polls:
+            lately.calm_ticks = 0
+        else:
             self._look(View(told, self.policy, self._stats_before), now)
 
     def _look(self, view: View, now: datetime) -> None:
@@ -209,7 +222,7 @@ class PaceChecker:
         if row.purpose is Purpose.SURPLUS:
             found += _failed(
                 (self._lasted(act, lately.crowded_at, window), "no bridge was to spare just now"),
-                (self._lasted(act, lately.began_at, window), "nobody looked for long enough"),
+                (self._looked_for(act, window), "nobody looked for long enough"),
             )
         if by_night and not view.is_condemned(act.vm_id):
             found += self._against_verdict(view)
@@ -226,6 +239,10 @@ class PaceChecker:
 
     def _lasted(self, act: Act, since: datetime | None, window: timedelta) -> bool:
         return since is None or act.host_now - since + self.clock_slack >= window
+
+    def _looked_for(self, act: Act, window: timedelta) -> bool:
+        began = self._lately.began_at
+        return began is not None and act.at - began + self.clock_slack >= window
 
     def _against_purchase(self, act: Act, view: View) -> list[str]:
         new = view.new_intents(self.store.table(self.shard))
@@ -262,6 +279,42 @@ class PaceChecker:
         if (stored.value.night.date or "") < window.date:
             self.court.accuse(NAME, f"the night of {window.date} does not open")
 
+    def _against_opening(self, view: View) -> None:
+        """One night for each date, and for the newest version that may be used."""
+        before, stored = view.state(), self.store.table(self.shard).states.get("state")
+        if before is None or stored is None or stored.value.night.opened_at in (None, before.night.opened_at):
+            return
+        night = stored.value.night
+        if night.date == before.night.date:
+            self.court.accuse(NAME, f"the night of {night.date} opens once more")
+        if view.told.versions is None:
+            return
+        usable = {v.id for v in view.told.versions if v.usable}
+        # Within the tick a block may end, by a word or with a newer version.
+        blocks = (before.blocked_images, stored.value.blocked_images)
+        newest = {max(usable - blocked.keys(), key=_in_numbers, default=None) for blocked in blocks}
+        if night.target not in newest:
+            self.court.accuse(NAME, f"the night opens for {night.target}, and the newest is {newest}")
+
+    def _against_order(self, view: View) -> None:
+        """Drains are taken back youngest first; what was asked for in vain is passed over."""
+        taken = [a.vm_id for a in view.told.acts if a.verb == "set_drain" and not a.on]
+        ours = {vm_id for vm_id in view.healthy() if self._is_ours_to_lift(view, vm_id)}
+        lifted = [vm_id for vm_id in taken if vm_id in ours]
+        left = ours - set(taken) - view.told.reads.keys()
+        for vm_id in lifted:
+            if younger := [each for each in left if view.age(each) > view.age(vm_id)]:
+                self.court.accuse(NAME, f"an older drain is lifted ahead of {len(younger)} younger ones")
+
+    def _is_ours_to_lift(self, view: View, vm_id: str) -> bool:
+        """For load: not what an operator says, nor what a night that is over leaves behind."""
+        row, poll = view.rows.get(vm_id), view.poll(vm_id)
+        if row is None or poll is None or poll.drain is not True or not view.was_our_drain(vm_id):
+            return False
+        commanded = any(c.vm_id == vm_id and c.is_open for c in _commands(view))
+        by_day = row.purpose in (Purpose.TEAR_DOWN, Purpose.SURPLUS)
+        return by_day and not commanded and not view.is_condemned(vm_id) and not _is_paused(view)
+
     def _is_overloaded(self, view: View) -> bool:
         """More people than all bridges are for, and nothing that could be waited for."""
         state = view.state()
@@ -280,6 +333,10 @@ class PaceChecker:
         return room and not waits and _people(view, self.policy) > len(view.accepting())
 
 
+def _in_numbers(image: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in image.rpartition("/")[2].split("."))
+
+
 def _people(view: View, policy: ScalingPolicy) -> float:
     """How many full bridges the people are that healthy bridges told of in this tick."""
     full = policy.participants_per_bridge
@@ -289,10 +346,14 @@ def _people(view: View, policy: ScalingPolicy) -> float:
     return sum((stats.local_endpoints or 0) / full for stats in told if stats is not None)
 
 
+def _commands(view: View) -> list[Command]:
+    rows = view.told.rows
+    return [stored.value for stored in rows.commands.values()] if rows is not None else []
+
+
 def _in_force(view: View) -> list[Command]:
     """Commands in force, unless another one of this tick may end them."""
-    rows = view.told.rows
-    commands = [stored.value for stored in rows.commands.values()] if rows is not None else []
+    commands = _commands(view)
     ending = {CommandKind.CANCEL, CommandKind.RESUME, CommandKind.PROTECT, CommandKind.FLOOR}
     if any(c.state is CommandState.OPEN and c.kind in ending for c in commands):
         return []
@@ -316,9 +377,8 @@ def _floor(view: View) -> int:
 
 def _highest_floor(view: View) -> int:
     """No minimum is higher, whichever of the floors hold now."""
-    rows = view.told.rows
-    commands = [stored.value for stored in rows.commands.values()] if rows is not None else []
-    return max((c.minimum or 0 for c in commands if c.kind is CommandKind.FLOOR and c.is_open), default=0)
+    floors = (c for c in _commands(view) if c.kind is CommandKind.FLOOR and c.is_open)
+    return max((c.minimum or 0 for c in floors), default=0)
 
 
 def _failed(*terms: tuple[bool, str]) -> list[str]:

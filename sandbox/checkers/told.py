@@ -181,12 +181,13 @@ class View:
 
     def older_live(self, vm_id: str) -> list[str]:
         """Bridges that count for 'oldest' and are older than this one."""
-        mine = self._age(vm_id)
+        mine = self.age(vm_id)
         return [
-            each for each in self.listed if each != vm_id and self._age(each) < mine and self._is_live(each)
+            each for each in self.listed if each != vm_id and self.age(each) < mine and self._is_live(each)
         ]
 
-    def _age(self, vm_id: str) -> tuple[datetime, str]:
+    def age(self, vm_id: str) -> tuple[datetime, str]:
+        """What sorts machines oldest first."""
         instance = self.listed.get(vm_id)
         if instance is None:
             return (_BEGINNING, "")
@@ -279,9 +280,9 @@ class View:
         night = self.night()
         if night is None:
             return False
-        mine = self._age(vm_id)
+        mine = self.age(vm_id)
         return any(
-            self._age(each) >= mine
+            self.age(each) >= mine
             and (each == night.oldest or (night.target is not None and instance.image != night.target))
             for each, instance in self.listed.items()
         )
