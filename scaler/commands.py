@@ -291,14 +291,21 @@ def _drain(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
         return _ended(command, fleet, CommandState.FAILED, f"its drain API refuses: {memory.failure}")
     if fleet.accepting_others(bridge) < 1:
         return refuse(Reason.LAST_ACCEPTING, "no other bridge accepts calls", bridge)
-    return Drain(bridge.vm_id, Purpose.OPERATOR, _because(command))
+    return _unheard(bridge) or Drain(bridge.vm_id, Purpose.OPERATOR, _because(command))
+
+
+def _unheard(bridge: Bridge) -> Refusal | None:
+    """What does not answer can be told nothing: to try in each tick would only hold up the others."""
+    if bridge.poll.reach is Reach.ANSWERED:
+        return None
+    return refuse(Reason.NOT_HEALTHY, f"its port {bridge.poll.reach}, so it can be told nothing", bridge)
 
 
 def _undrain(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
     if bridge.phase in _ON_ITS_WAY_OUT:
         return _ended(command, fleet, CommandState.FAILED, f"it is {bridge.phase}: there is no way back")
     if bridge.phase is Phase.DRAINING:
-        return Undrain(bridge.vm_id, _because(command))
+        return _unheard(bridge) or Undrain(bridge.vm_id, _because(command))
     if bridge.observed_drain is False:
         return _ended(command, fleet, CommandState.DONE, "it accepts new calls")
     return refuse(Reason.NOT_OPEN, "it does not say that it accepts new calls yet", bridge)
@@ -349,7 +356,7 @@ def _guard(command: Command, bridge: Bridge, fleet: Fleet) -> Obeyed:
     outcome = "it is neither drained nor removed"
     if first is not None and first.vm_id == bridge.vm_id:
         outcome += "; it is the oldest, so nothing else is removed from this shard either"
-    drained = bridge in fleet.our_drains
+    drained = bridge in fleet.our_drains and _unheard(bridge) is None
     undrain = (Undrain(bridge.vm_id, "protected by an operator"),) if drained else ()
     return Obeyed(undrain, (), (replace(command, outcome=outcome),))
 

@@ -44,6 +44,8 @@ class _Seen:
     created: int | None = None
     down_since: datetime | None = None
     """Since when its port was refused, or ARM said that it does not run, with nothing answering between."""
+    drained_by_us: bool = False
+    """It was asked to drain, and not since to accept."""
     was_fenced: bool = False
     """It was told to shut down at some time."""
     let_go: bool = False
@@ -125,10 +127,10 @@ class KnowledgeChecker:
         if not act.vm_id:
             return
         seen = self._seen.setdefault(act.vm_id, _Seen())
-        if act.verb == "set_drain" and act.on:
-            if not view.was_our_drain(act.vm_id):
-                self._pace.drained.add(act.vm_id)
-            seen.drained_at = seen.drained_at or act.at
+        if act.verb == "set_drain":
+            seen.drained_by_us = act.on
+            if act.on:
+                self._note_drain(seen, act, view)
         elif act.verb == "shut_down":
             seen.let_go = seen.was_fenced = True
         elif act.verb == "delete":
@@ -139,6 +141,11 @@ class KnowledgeChecker:
             if act.vm_id not in self._cleaned:
                 self._last_clean_up = act.host_now
             self._cleaned.add(act.vm_id)
+
+    def _note_drain(self, seen: _Seen, act: Act, view: View) -> None:
+        if not view.was_our_drain(act.vm_id):
+            self._pace.drained.add(act.vm_id)
+        seen.drained_at = seen.drained_at or act.at
 
     def after_tick(self, told: Told, report: Report | None) -> None:
         """Take the answers of a tick without acts into the memory."""
@@ -307,7 +314,9 @@ class KnowledgeChecker:
             and act.at - seen.drained_at >= timedelta(seconds=self.policy.settle_seconds) - self.clock_slack
         )
         found += _failed(
-            (settled, "not settled"), (bool(stats and stats.mucs_joined), "it is not in its MUC")
+            (settled, "not settled"),
+            (seen.drained_by_us, "the drain is not ours"),
+            (bool(stats and stats.mucs_joined), "it is not in its MUC"),
         )
         found += self._against_scale_in(act, view) + night.against_trial(view)
         return found + self._against_literal(act, view, row, report)

@@ -274,7 +274,7 @@ class PaceChecker:
         window = window_at(self.policy, view.told.now)
         stored = self.store.table(self.shard).states.get("state")
         blind = self._lately.calm_ticks < CLEAR_TICKS
-        if view.told.versions is None or window is None or stored is None or blind or _is_paused(view):
+        if view.told.versions is None or window is None or stored is None or blind or _may_be_paused(view):
             return
         if (stored.value.night.date or "") < window.date:
             self.court.accuse(NAME, f"the night of {window.date} does not open")
@@ -309,7 +309,7 @@ class PaceChecker:
     def _is_ours_to_lift(self, view: View, vm_id: str) -> bool:
         """For load: not what an operator says, nor what a night that is over leaves behind."""
         row, poll = view.rows.get(vm_id), view.poll(vm_id)
-        if row is None or poll is None or poll.drain is not True or not view.was_our_drain(vm_id):
+        if row is None or poll is None or poll.drain is not True or not view.is_our_drain(vm_id):
             return False
         commanded = any(c.vm_id == vm_id and c.is_open for c in _commands(view))
         by_day = row.purpose in (Purpose.TEAR_DOWN, Purpose.SURPLUS)
@@ -319,7 +319,7 @@ class PaceChecker:
         """More people than all bridges are for, and nothing that could be waited for."""
         state = view.state()
         calm = self._lately.calm_ticks >= CLEAR_TICKS
-        if state is None or _is_paused(view) or not calm:
+        if state is None or _may_be_paused(view) or not calm:
             return False
         rows, listed = view.rows, view.listed
         table = self.store.table(self.shard)
@@ -365,7 +365,13 @@ def _in_force(view: View) -> list[Command]:
     ]
 
 
+def _may_be_paused(view: View) -> bool:
+    """A word of this tick may have paused it."""
+    return any(c.kind is CommandKind.PAUSE and c.is_open for c in _commands(view))
+
+
 def _is_paused(view: View) -> bool:
+    """It was paused when the tick began, and nothing ends that in it."""
     return any(c.kind is CommandKind.PAUSE for c in _in_force(view))
 
 

@@ -129,9 +129,10 @@ class View:
 
     def our_drains(self) -> int:
         """How many drains of ours are in force: one that is lost by a restart no longer is."""
-        return sum(self._is_our_drain(vm_id) for vm_id in self.listed if not self.is_condemned(vm_id))
+        return sum(self.is_our_drain(vm_id) for vm_id in self.listed if not self.is_condemned(vm_id))
 
-    def _is_our_drain(self, vm_id: str) -> bool:
+    def is_our_drain(self, vm_id: str) -> bool:
+        """A drain of ours is in force, as far as its row and its answer tell."""
         row, poll = self.rows.get(vm_id), self.poll(vm_id)
         ours = row is not None and self.was_our_drain(vm_id) and row.purpose in _OURS
         return (

@@ -370,6 +370,20 @@ def test_an_undrain_is_done_when_the_bridge_accepts():
     assert Reason.NOT_OPEN in reasons(silent, "a")
 
 
+@pytest.mark.parametrize("kind", ["drain", "undrain", "protect"])
+def test_a_word_about_a_bridge_that_does_not_answer_holds_up_no_other(kind: str):
+    """A dead JVB can be told nothing: the command waits, and the shard goes on without it."""
+    purpose = Purpose.SURPLUS if kind == "protect" else Purpose.OPERATOR
+    memory_ = {**SICK, **({} if kind == "drain" else draining(purpose))}
+    dead = unheard("a", 5 * HOUR, remembered=memory_, reach=Reach.REFUSED)
+    word = command(kind, "a", **(FORCE if kind == "protect" else {}))
+    decision = decided(dead, bridge("b", 3 * HOUR), bridge("c"), bridge("d"), commands=(word,))
+    assert verbs(decision) == ["drain b"]
+    if kind != "protect":
+        assert decision.commands[0].outcome == "waits: its port refused, so it can be told nothing"
+        assert Reason.NOT_HEALTHY in reasons(decision, "a")
+
+
 def test_commands_are_carried_out_in_a_pause():
     """A pause stops the rules, not the operator; a fenced one is not finished beside a new drain."""
     gone = unheard("c", remembered={"phase": Phase.FENCED, "exited_at": NOW}, reach=Reach.REFUSED)
