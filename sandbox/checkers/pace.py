@@ -311,6 +311,8 @@ class PaceChecker:
         row, poll = view.rows.get(vm_id), view.poll(vm_id)
         if row is None or poll is None or poll.drain is not True or not view.is_our_drain(vm_id):
             return False
+        if view.news_of(vm_id) is None:
+            return False
         commanded = any(c.vm_id == vm_id and c.is_open for c in _commands(view))
         by_day = row.purpose in (Purpose.TEAR_DOWN, Purpose.SURPLUS)
         return by_day and not commanded and not view.is_condemned(vm_id) and not _is_paused(view)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,9 +20,10 @@ import scaler.scale_out
 import scaler.watch
 from sandbox.faults import Fault
 from sandbox.simulation import live_through
-from scaler.model import CommandKind, Night, ShardMemory
+from scaler.model import CommandKind, ImageVersion, Night, ShardMemory, version_order
 from scaler.scale_out import Growth
 from scaler.selection import Fleet
+from scaler.window import Window, window_at
 from tests.simulation.test_checkers import without
 
 HOURS = 4.0
@@ -82,6 +83,24 @@ def _proves_at_once(fleet: Fleet, night: Night, *_rest: Any) -> Night:
     return replace(night, passed_at=fleet.now)
 
 
+def _lifts_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    undrains = scaler.scale_out._undrains
+
+    def reverse(fleet: Fleet, *rest: Any) -> Any:
+        return undrains(replace(fleet, our_drains=fleet.our_drains[::-1]), *rest)
+
+    monkeypatch.setattr(scaler.scale_out, "_undrains", reverse)
+
+
+def _opens_all_night(fleet: Fleet, state: ShardMemory) -> Window | None:
+    due = fleet.snapshot.nightly is not None and not state.night.is_open
+    return window_at(fleet.policy, fleet.now) if due else None
+
+
+def _oldest_version(versions: Iterable[ImageVersion], *_rest: Any) -> str | None:
+    return min((v.id for v in versions), key=version_order, default=None)
+
+
 def _asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaler.scale_out, "_limited", lambda *_args: (0, ()))
     monkeypatch.setattr(scaler.scale_out, "_undrains", lambda *_args: ())
@@ -109,6 +128,9 @@ SEEDS = range(1, 31)
         ("refused for", sets(scaler.passive, "EXIT_PROOF", timedelta(0)), None, SEEDS),
         ("its canary accepts since", sets(scaler.canary, "_baked", _proves_at_once), None, SEEDS),
         ("does not open", sets(scaler.recycle, "_open", lambda _fleet, state: state), None, SEEDS),
+        ("opens once more", sets(scaler.recycle, "_window_to_open", _opens_all_night), None, SEEDS),
+        ("and the newest is", sets(scaler.recycle, "choose_target", _oldest_version), None, SEEDS),
+        ("lifted ahead", _lifts_the_oldest_first, None, SEEDS),
         ("too many people", _asks_for_nothing, None, SEEDS),
     ],
 )

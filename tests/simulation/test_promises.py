@@ -26,6 +26,8 @@ from tests.scaler.worlds import slip_in_a_call, world_of
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
+LONG_ENOUGH = 10
+"""Minutes after which a shard is known for long enough, one before the real engine takes a step."""
 
 
 class Rogue:
@@ -176,7 +178,7 @@ async def live(deed: Deed, ages: Sequence[float] = (3, 2.5, 2), **fields: Any) -
     """What the checkers have against a deed."""
     policy = {"max_bridges": 6, "participants_per_bridge": 15, "recycle": "off", **fields}
     rogue = Rogue(ages, ScalingPolicy(**policy))
-    await rogue.wait()
+    await rogue.wait(LONG_ENOUGH)
     await deed(rogue)
     return [str(violation) for violation in rogue.run.court.violations]
 
@@ -216,6 +218,7 @@ async def buys(rogue: Rogue) -> None:
 
 async def cleans_up(rogue: Rogue) -> None:
     rogue.dead_on_arrival(2)
+    await rogue.hear()
     await rogue.hear()
     await rogue.delete(2)
 
@@ -419,9 +422,26 @@ async def _deletes_what_runs(rogue: Rogue) -> None:
     await rogue.delete()
 
 
+@against("knowledge", "the drain is not ours")
+async def _fences_what_a_person_drained(rogue: Rogue) -> None:
+    rogue.bridge(0).set_drain(True)
+    rogue.know(0, phase=Phase.DRAINING, wanted_drain=True, purpose=Purpose.TEAR_DOWN)
+    await rogue.hear()
+    await rogue.hear()
+    await rogue.fence()
+
+
 @against("knowledge", "it was never fenced")
 async def _deletes_what_crashed(rogue: Rogue) -> None:
     rogue.bridge(0).crash()
+    await rogue.hear()
+    await rogue.delete()
+
+
+@against("knowledge", "refused for 0 s only")
+async def _deletes_at_the_first_refusal(rogue: Rogue) -> None:
+    await rogue.drained()
+    await rogue.fence()
     await rogue.hear()
     await rogue.delete()
 
