@@ -187,9 +187,10 @@ async def _do(action: Action, hands: Hands, ledger: Ledger) -> None:
 
 
 async def _undrain(action: Undrain, hands: Hands, ledger: Ledger) -> None:
-    memory, now = ledger.bridge(action.vm_id), hands.clock.now()
+    memory = ledger.bridge(action.vm_id)
     await _same_bridge(hands, memory, start_must_be_told=False)
     _check_lease(hands)
+    now = hands.clock.now()
     if memory.ever_ready:
         await ledger.intend_state(replace(ledger.state, last_undrain_at=now))
     await ledger.intend(
@@ -210,7 +211,7 @@ async def _undrain(action: Undrain, hands: Hands, ledger: Ledger) -> None:
 
 
 async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
-    memory, now = ledger.bridge(action.vm_id), hands.clock.now()
+    memory = ledger.bridge(action.vm_id)
     report = await _same_bridge(hands, memory)
     if memory.phase is Phase.READY:
         _prove(_serving(report), "it does not answer as a bridge that serves")
@@ -219,6 +220,7 @@ async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
         _prove(_empty(report), "a call came meanwhile")
         _prove_age(hands, memory, report)
     _check_lease(hands)
+    now = hands.clock.now()
     draining = moved(
         memory,
         Move.DRAIN,
@@ -246,10 +248,11 @@ async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
 
 
 async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
-    memory, now = ledger.bridge(action.vm_id), hands.clock.now()
+    memory = ledger.bridge(action.vm_id)
     report = await _same_bridge(hands, memory)
     _prove_empty_and_drained(hands, memory, report, joined=not action.never_ready)
     _check_lease(hands)
+    now = hands.clock.now()
     fenced = moved(
         memory,
         Move.FENCE,
@@ -272,12 +275,13 @@ async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
 
 
 async def _delete(action: Delete, hands: Hands, ledger: Ledger) -> None:
-    memory, now = ledger.bridge(action.vm_id), hands.clock.now()
+    memory = ledger.bridge(action.vm_id)
     bridge = _bridge(hands, action.vm_id)
     if bridge.instance is None:
         raise FactsChanged("ARM no longer lists it")
     await _prove_gone(action, hands, bridge.instance, memory)
     _check_lease(hands)
+    now = hands.clock.now()
     attempts = memory.delete_attempts + 1
     deleting = moved(
         memory,

@@ -65,7 +65,7 @@ def _failed(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> Brid
     if seen.healthy and seen.poll.drain is False:
         log.say(EventKind.READY_LATE, memory, "accepts calls after all")
         return moved(memory, Move.JOINED, now, ever_ready=True)
-    return _empty_proof(_exit_proof(seen, memory, now), seen, now)
+    return _empty_proof(_exit_proof(seen, memory, now), seen)
 
 
 def _ready(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
@@ -96,9 +96,11 @@ def _draining(seen: Seen, policy: ScalingPolicy, now: datetime, log: Log) -> Bri
             drain_unseen_polls=memory.drain_unseen_polls + 1,
             **NO_EMPTY_PROOF,
         )
-    memory = changed(memory, drained_at=memory.drained_at or now, drain_unseen_polls=0)
-    settled_at = (memory.drained_at or now) + timedelta(seconds=policy.settle_seconds)
-    return _empty_proof(memory, seen, now) if now >= settled_at else memory
+    seen_at = seen.poll.at
+    drained_at = memory.drained_at or seen_at
+    memory = changed(memory, drained_at=drained_at, drain_unseen_polls=0)
+    settled = seen_at - drained_at >= timedelta(seconds=policy.settle_seconds)
+    return _empty_proof(memory, seen) if settled else memory
 
 
 def _fenced(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
@@ -139,9 +141,13 @@ _PASSIVE: dict[Phase, Callable[[Seen, ScalingPolicy, datetime, Log], BridgeMemor
 }
 
 
-def _empty_proof(memory: BridgeMemory, seen: Seen, now: datetime) -> BridgeMemory:
-    """Remember since when it is empty with nothing created between; anything else starts over."""
-    stats = seen.stats
+def _empty_proof(memory: BridgeMemory, seen: Seen) -> BridgeMemory:
+    """
+    Remember since when it is empty with nothing created between; anything else starts over.
+
+    Dated by the answers themselves: the tick may have begun long before, if it stood still meanwhile.
+    """
+    stats, now = seen.stats, seen.poll.at
     empty = stats is not None and seen.poll.drain is True and _is_empty(stats)
     if memory.ever_ready and (stats is None or not stats.mucs_joined):
         empty = False  # cut off from Jicofo it may be empty only because nobody can tell it of calls
@@ -169,6 +175,8 @@ def _exit_proof(seen: Seen, memory: BridgeMemory, now: datetime) -> BridgeMemory
     refused = seen.poll.reach is Reach.REFUSED and seen.instance.power is Power.RUNNING
     if not refused and not stopped:
         return memory
+    # By the answer itself: two polls lie as far apart as they do, whenever their ticks began.
+    now = seen.poll.at if refused else now
     if memory.refused_seen_at is not None and now - memory.refused_seen_at > OUTAGE:
         memory = changed(memory, **NO_EXIT_PROOF)
     since = memory.refused_since or now

@@ -8,6 +8,7 @@ itself just told.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from sandbox.witness import Act, Told
 from scaler.model import (
     OURS_TO_UNDRAIN,
     BridgeMemory,
+    BridgeStats,
     Command,
     CommandKind,
     CommandState,
@@ -35,6 +37,9 @@ NOBODY_LOOKED_FOR = timedelta(minutes=5)
 CLEAR_TICKS = 3
 OVERLOADED_TICKS = 6
 """So many in a row with more people than the bridges are for, and something was asked for."""
+TOO_FULL = 0.9
+"""Bridges are asked for from 0.8 on."""
+GIANT = 0.8
 ROUNDING = 1e-9
 _GOING = (Phase.FENCED, Phase.DELETING)
 
@@ -50,7 +55,7 @@ class _Lately:
     forgot_at: datetime | None = None
     """Newest tick that found no memory of the shard."""
     crowded_at: datetime | None = None
-    """Newest tick in which no bridge was to spare, by its people alone."""
+    """Newest tick that came to its end and in which no bridge was to spare, by its people alone."""
     undrained_at: datetime | None = None
     """Newest time that a drain of ours was taken back."""
     clear_ticks: int = CLEAR_TICKS
@@ -91,7 +96,9 @@ class PaceChecker:
         for objection in self._objections(act, view):
             self.court.accuse(NAME, f"{act.verb} {act.name or act.capacity}: {objection}")
         if act.verb == "set_drain" and not act.on and self._takes_back(act, view):
-            self._lately.undrained_at = act.host_now
+            looked_at, _ = told.reads.get(act.vm_id, (act.at, None))
+            # It may have stood still between its last look and the act: its intent is dated between.
+            self._lately.undrained_at = act.host_now - (act.at - looked_at)
 
     def after_tick(self, told: Told, report: Report | None) -> None:
         """Take in a tick without acts, and ask whether people were left waiting."""
@@ -106,6 +113,9 @@ class PaceChecker:
         overloaded = not helped and self._is_overloaded(view)
         self._lately.clear_ticks = 0 if view.is_blind() else self._lately.clear_ticks
         self._lately.calm_ticks += 1
+        answered = sum(p.reach is Reach.ANSWERED for p in told.polls.values())
+        if _people(view, self.policy) > self.policy.scale_in_pressure * (answered - 1) + ROUNDING:
+            self._lately.crowded_at = told.now
         self._lately.overloaded_ticks = self._lately.overloaded_ticks + 1 if overloaded else 0
         if self._lately.overloaded_ticks >= OVERLOADED_TICKS:
             self.court.accuse(NAME, f"{OVERLOADED_TICKS} ticks with too many people, and nothing asked for")
@@ -135,9 +145,6 @@ class PaceChecker:
 
     def _look(self, view: View, now: datetime) -> None:
         lately = self._lately
-        answered = sum(p.reach is Reach.ANSWERED for p in view.told.polls.values())
-        if _people(view, self.policy) > self.policy.scale_in_pressure * (answered - 1) + ROUNDING:
-            lately.crowded_at = now
         if view.is_blind():
             lately.calm_ticks = 0
         else:
@@ -256,12 +263,17 @@ class PaceChecker:
         found = _failed(
             (not _is_paused(view), "the shard is paused"),
             (backoff is None or act.host_now + self.clock_slack >= backoff, f"backing off until {backoff}"),
-            (not blind or len(view.accepting()) < enough, "blind, and enough accept"),
+            (not blind or self._surely_accepting(view) < enough, "blind, and enough accept"),
             (not any(map(self._may_come, self._lately.bought_blind)), "blind, and the second one"),
         )
         if blind:
             self._lately.bought_blind |= {intent.intent_id for intent in new}
         return found
+
+    def _surely_accepting(self, view: View) -> int:
+        """Without those that their rows do not call ready: what answers there may be another machine."""
+        rows = (view.rows.get(vm_id) for vm_id in view.accepting())
+        return sum(row is not None and row.phase is Phase.READY for row in rows)
 
     def _may_come(self, intent_id: str) -> bool:
         stored = self.store.table(self.shard).intents.get(intent_id)
@@ -332,20 +344,33 @@ class PaceChecker:
         known = view.told.scale_set
         waits = waits or known is None or known.capacity != len(listed)
         room = len(listed) < self.policy.max_bridges
-        return room and not waits and _people(view, self.policy) > len(view.accepting())
+        helpable = sum(_helpable(stats, self.policy) for stats in _told_of(view))
+        return room and not waits and helpable > TOO_FULL * len(view.accepting())
 
 
 def _in_numbers(image: str) -> tuple[int, ...]:
     return tuple(int(part) for part in image.rpartition("/")[2].split("."))
 
 
+def _told_of(view: View) -> list[BridgeStats]:
+    """What healthy bridges told in this tick."""
+    return [stats for vm_id in view.healthy() if (stats := view.news_of(vm_id)) is not None]
+
+
 def _people(view: View, policy: ScalingPolicy) -> float:
     """How many full bridges the people are that healthy bridges told of in this tick."""
+    return sum(_fullness(stats, policy) for stats in _told_of(view))
+
+
+def _fullness(stats: BridgeStats, policy: ScalingPolicy) -> float:
     full = policy.participants_per_bridge
-    if not full:
-        return 0.0
-    told = (view.news_of(vm_id) for vm_id in view.healthy())
-    return sum((stats.local_endpoints or 0) / full for stats in told if stats is not None)
+    return (stats.local_endpoints or 0) / full if full else 0.0
+
+
+def _helpable(stats: BridgeStats, policy: ScalingPolicy) -> float:
+    """The same; a conference that fills its bridge alone is no reason for another one."""
+    one = (stats.largest_conference or 0) >= GIANT * (stats.local_endpoints or 0)
+    return min(_fullness(stats, policy), 1.0 if one else math.inf)
 
 
 def _commands(view: View) -> list[Command]:

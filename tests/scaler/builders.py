@@ -338,11 +338,12 @@ class Shard:
         after: timedelta = MINUTE,
         platform: Mapping[str, PlatformLoad] | None = None,
         capacity: int | None = None,
+        stood_still: timedelta = timedelta(0),
     ) -> Decision:
-        """One tick, so long after the last one. Polls are given the present moment."""
+        """One tick, so long after the last one. Its polls are answered when it has stood still so long."""
         self.now += after
         polls = dict(heard) if isinstance(heard, Mapping) else {each: poll() for each in heard}
-        said = {each.vm_id: at_time(answer, self.now) for each, answer in polls.items()}
+        said = {each.vm_id: at_time(answer, self.now + stood_still) for each, answer in polls.items()}
         open_intents = sum(i.is_open for i in self.intents)
         size = len(polls) + open_intents if capacity is None else capacity
         heard_now = Heard(scale_set(size), tuple(polls), said, platform or {})

@@ -502,6 +502,28 @@ def test_an_exit_is_two_refusals_with_nothing_answering_between(answers: str, *,
     assert (shard["a"].exited_at is not None) is exited
 
 
+def test_what_a_tick_hears_is_dated_by_the_answers_and_not_by_its_beginning() -> None:
+    """One that stood still for two minutes before it asked has not asked two minutes ago."""
+    gone = {A: silent(reach=Reach.REFUSED)}
+    shard = Shard().remember(memory("a", phase=Phase.FENCED, fenced_at=NOW))
+    shard.tick(gone, stood_still=2 * MINUTE)
+    shard.tick(gone, after=2 * MINUTE)
+    assert shard["a"].exited_at is None
+    shard.tick(gone, after=30 * SECOND)
+    assert shard["a"].exited_at == shard.now
+    empty = {A: poll(drain=True)}
+    shard = Shard().remember(memory("a", **draining(drained_at=NOW)))
+    shard.tick(empty, stood_still=2 * MINUTE)
+    shard.tick(empty, after=2 * MINUTE + 9 * SECOND)
+    assert not is_proved_empty(shard["a"])
+    shard.tick(empty, after=SECOND)
+    assert is_proved_empty(shard["a"])
+    shard = Shard().remember(memory("a", **draining(drained_at=None)))
+    shard.tick(empty, stood_still=2 * MINUTE)
+    shard.tick(empty, after=2 * MINUTE)
+    assert shard["a"].empty_since is None  # the settle time began with the answer, too
+
+
 def test_two_refusals_must_lie_30_seconds_apart() -> None:
     """And the exit is said once."""
     shard = one(silent(reach=Reach.REFUSED), phase=Phase.FENCED, fenced_at=NOW)
