@@ -106,19 +106,11 @@ class PaceChecker:
         if report is None or report.result != "done" or self._heard is not told or not told.polls:
             return
         view = View(told, self.policy, self._stats_before)
-        helped = any(act.verb == "scale_out" or (act.verb == "set_drain" and not act.on) for act in told.acts)
         self._against_sleep(view)
         self._against_opening(view)
         self._against_order(view)
-        overloaded = not helped and self._is_overloaded(view)
-        self._lately.clear_ticks = 0 if view.is_blind() else self._lately.clear_ticks
-        self._lately.calm_ticks += 1
-        answered = sum(p.reach is Reach.ANSWERED for p in told.polls.values())
-        if _people(view, self.policy) > self.policy.scale_in_pressure * (answered - 1) + ROUNDING:
-            self._lately.crowded_at = told.now
-        self._lately.overloaded_ticks = self._lately.overloaded_ticks + 1 if overloaded else 0
-        if self._lately.overloaded_ticks >= OVERLOADED_TICKS:
-            self.court.accuse(NAME, f"{OVERLOADED_TICKS} ticks with too many people, and nothing asked for")
+        self._against_waiting(view)
+        self._remember_end(view)
 
     # What was heard
 
@@ -152,6 +144,16 @@ class PaceChecker:
             lately.bought_blind = set()
         for vm_id in view.accepting():
             lately.accepting_since.setdefault(vm_id, now)
+
+    def _remember_end(self, view: View) -> None:
+        """Take in what the engine has written down now, since the tick came to its end."""
+        lately = self._lately
+        lately.calm_ticks += 1
+        if view.is_blind():
+            lately.clear_ticks = 0
+        answered = sum(poll.reach is Reach.ANSWERED for poll in view.told.polls.values())
+        if _people(view, self.policy) > self.policy.scale_in_pressure * (answered - 1) + ROUNDING:
+            lately.crowded_at = view.told.now
 
     def _takes_back(self, act: Act, view: View) -> bool:
         row = view.rows.get(act.vm_id)
@@ -328,6 +330,15 @@ class PaceChecker:
         commanded = any(c.vm_id == vm_id and c.is_open for c in _commands(view))
         by_day = row.purpose in (Purpose.TEAR_DOWN, Purpose.SURPLUS)
         return by_day and not commanded and not view.is_condemned(vm_id) and not _is_paused(view)
+
+    def _against_waiting(self, view: View) -> None:
+        """People do not stand on full bridges for minutes while nothing is asked for."""
+        acts, lately = view.told.acts, self._lately
+        helped = any(act.verb == "scale_out" or (act.verb == "set_drain" and not act.on) for act in acts)
+        overloaded = not helped and self._is_overloaded(view)
+        lately.overloaded_ticks = lately.overloaded_ticks + 1 if overloaded else 0
+        if lately.overloaded_ticks >= OVERLOADED_TICKS:
+            self.court.accuse(NAME, f"{OVERLOADED_TICKS} ticks with too many people, and nothing asked for")
 
     def _is_overloaded(self, view: View) -> bool:
         """More people than all bridges are for, and nothing that could be waited for."""
