@@ -178,8 +178,10 @@ def _forget_body(bridge: SimBridge, endpoint: str) -> None:
     bridge.faults.bodies.pop(endpoint, None)
 
 
-def _statuses(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo:
+def _statuses(_site: Site, _vm: SimVm, bridge: SimBridge, fault: Fault) -> Undo | None:
     endpoint = ("health", "stats", "drain", "shutdown", "metrics")[fault.pick % 5]
+    if endpoint in bridge.faults.statuses:
+        return None  # its image may be without it for good
     bridge.faults.statuses[endpoint] = (404, 500, 503)[fault.pick // 5 % 3]
 
     def undo() -> None:
