@@ -125,7 +125,10 @@ class PaceChecker:
         self._heard = told
         self._stats_before = dict(self._stats)
         self._stats |= {vm_id: p.stats.timestamp for vm_id, p in told.polls.items() if p.stats is not None}
-        if lately.heard_at is None or told.began - lately.heard_at > NOBODY_LOOKED_FOR + self.clock_slack:
+        gap = told.began - lately.heard_at if lately.heard_at is not None else timedelta.max
+        if gap > NOBODY_LOOKED_FOR - self.clock_slack:
+            lately.calm_ticks = 0  # what was clear before counts no more
+        if lately.heard_at is None or gap > NOBODY_LOOKED_FOR + self.clock_slack:
             lately.began_at = told.began
         lately.heard_at = self.court.now()
         if told.rows.state is None:
