@@ -191,7 +191,7 @@ async def _undrain(action: Undrain, hands: Hands, ledger: Ledger) -> None:
     await _same_bridge(hands, memory, start_must_be_told=False)
     _check_lease(hands)
     now = hands.clock.now()
-    if memory.ever_ready:
+    if memory.phase is Phase.DRAINING:  # opening a process that started drained takes nothing back
         await ledger.intend_state(replace(ledger.state, last_undrain_at=now))
     await ledger.intend(
         changed(memory, wanted_drain=False, drain_asked_at=now, drained_at=None, epoch=hands.lease.epoch)

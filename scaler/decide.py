@@ -150,7 +150,11 @@ def _shrink(
         # It is counted as accepting wherever a rule asks who else accepts.
         return Shrink(refusals=(refuse(Reason.ONE_PER_TICK, "a drain by an operator takes this tick"),))
     on_trial = recycle.on_trial_refusal(fleet, state)
-    if on_trial is not None:
+    if fleet.snapshot.unlisted:
+        lacking = f"the list lacks {len(fleet.snapshot.unlisted)} machines that it had, and may be stale"
+        unsure = Shrink(refusals=(refuse(Reason.ARM_UNKNOWN, lacking),))
+        steps = deletes(fleet) + unsure + repurposes(fleet) + redrains(fleet)
+    elif on_trial is not None:
         steps = (
             deletes(fleet)
             + clean_ups(fleet, state, spared=state.night.canary)

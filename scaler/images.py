@@ -59,7 +59,8 @@ def proved_image(fleet: Fleet, state: ShardMemory) -> str | None:
     ]
     night = state.night
     on_trial = night.passed_at is None and (night.is_open or state.good_image is not None)
-    unproved = night.target if on_trial else None
+    # What an earlier night proved stays proved, whatever became of this one.
+    unproved = night.target if on_trial and night.target != state.good_image else None
     sound = [image for image in running if image not in state.blocked_images and image != unproved]
     return max(sound, key=version_order, default=state.good_image)
 

@@ -670,6 +670,8 @@ class Snapshot:
     """Operators' commands that are open, oldest first."""
     unlisted: frozenset[str] = frozenset()
     """vm_ids of machines that this list of ARM's lacks, and that are kept: it may be stale."""
+    measures: bool = False
+    """Azure Monitor is there to be asked: a machine of which it tells nothing is then unknown, not quiet."""
     nightly: Nightly | None = None
     """Only in the ticks that may open a night or start a build."""
     turn_of: str | None = None

@@ -57,7 +57,7 @@ async def listen(ears: Ears, memories: Mapping[str, BridgeMemory], now: datetime
     )
     polls, platform = await asyncio.gather(ears.bridges.poll(targets), _measure(ears.metrics, instances, now))
     polls = await _ask_again(ears.bridges, targets, polls)
-    return Heard(scale_set, instances, polls, platform)
+    return Heard(scale_set, instances, polls, platform, measures=ears.metrics is not None)
 
 
 def _without_shared_addresses(targets: Iterable[Target]) -> list[Target]:

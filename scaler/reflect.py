@@ -47,6 +47,8 @@ class Heard:
     instances: tuple[Instance, ...]
     polls: Mapping[str, Poll]
     platform: Mapping[str, PlatformLoad]
+    measures: bool = False
+    """Azure Monitor is there to be asked, whether it answered or not."""
 
 
 def reflect(
@@ -92,6 +94,7 @@ def reflect(
         intents=after,
         other_owner=_other_owner(heard.scale_set, owner),
         unlisted=frozenset(memory.vm_id for memory in absent if memory.phase is not Phase.GONE),
+        measures=heard.measures,
         memory=_count_boots(state or ShardMemory(known_since=now), log, now),
     )
     return snapshot, absent, tuple(log.events)

@@ -296,14 +296,14 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     memory = bridge.memory
     if (kept := protected(fleet, bridge)) is not None:
         return _no(kept)
-    action = _removal(bridge)
+    action = _removal(fleet, bridge)
     asked = memory.asked_at or memory.first_seen
     if fleet.now - asked < fleet.policy.boot_timeout:
         return Shrink()
     if memory.asked_by is None:
         return _cannot_reach(bridge, refuse(Reason.NOT_OURS, "we did not ask for it", bridge))
     if action is None:
-        unproved = "Azure Monitor sees traffic leave it" if shows_traffic(bridge.platform) else memory.failure
+        unproved = _may_send(fleet, bridge) or memory.failure
         why = refuse(Reason.CANNOT_REACH, f"a process may be serving on it: {unproved or ''}", bridge)
         return _cannot_reach(bridge, why)
     if not _has_witness(fleet, bridge):
@@ -315,14 +315,23 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     return _do(action)
 
 
-def _removal(bridge: Bridge) -> Action | None:
+def _may_send(fleet: Fleet, bridge: Bridge) -> str | None:
+    """Why traffic may leave it, as far as Azure Monitor can tell; unknown is not quiet."""
+    if shows_traffic(bridge.platform):
+        return "Azure Monitor sees traffic leave it"
+    if fleet.snapshot.measures and (bridge.platform is None or bridge.platform.out_mbps is None):
+        return "Azure Monitor does not tell whether traffic leaves it"
+    return None
+
+
+def _removal(fleet: Fleet, bridge: Bridge) -> Action | None:
     memory = bridge.memory
     instance = bridge.instance
     if instance is not None and instance.has_no_host:
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and ARM says that it does not run")
     # REST may be bound elsewhere, or the address be another machine's: traffic outweighs a refusal.
     refused = memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED
-    if refused and not shows_traffic(bridge.platform):
+    if refused and _may_send(fleet, bridge) is None:
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and its port is refused")
     if not bridge.healthy and bridge.observed_drain is True and is_proved_empty(memory):
         return Fence(bridge.vm_id, "never joined; drained and empty", never_ready=True)

@@ -184,6 +184,9 @@ async def test_an_undrain_is_written_done_and_counts() -> None:
     await stage.does(replace(UNDRAIN, initial=True))
     assert stage.calls == ["undrain vm-a"]
     assert stage.ledger.state.last_undrain_at is None
+    restarted = Stage(bridge("a", remembered={"starts_drained": True})).hears("a", poll(drain=True))
+    await restarted.does(UNDRAIN)
+    assert restarted.ledger.state.last_undrain_at is None
 
 
 async def test_a_repurpose_calls_nobody() -> None:

@@ -15,6 +15,7 @@ from tests.scaler.builders import (
     MINUTE,
     NOW,
     alert_kinds,
+    all_reasons,
     bridge,
     busy,
     command,
@@ -191,6 +192,17 @@ def test_what_lasted_does_not_last_through_a_long_hold() -> None:
         short = held(short, minute)
         assert short.surplus_since == NOW - HOUR
     assert held(short, 7).surplus_since is None
+
+
+def test_a_list_that_lacks_a_machine_takes_no_other() -> None:
+    """The missing one may be the oldest: the next list tells."""
+    empty = bridge("b", 3 * HOUR, remembered=draining(**found_empty()))
+    others = (bridge("c"), bridge("d"))
+    assert verbs(decided(empty, *others)) == ["fence b"]
+    lacking = decided(empty, *others, unlisted=frozenset({"vm-a"}))
+    assert verbs(lacking) == []
+    assert Reason.ARM_UNKNOWN in all_reasons(lacking)
+    assert verbs(decided(bridge("b", 3 * HOUR), *others, unlisted=frozenset({"vm-a"}))) == []
 
 
 def test_a_paused_shard_says_what_came_of_its_commands() -> None:

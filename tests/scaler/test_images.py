@@ -108,6 +108,14 @@ def test_the_good_image_is_the_newest_that_a_bridge_accepts_on() -> None:
     assert proved_image(fleet(bridge("a", arm={"image": "x"})), shard_memory(good_image=OLD)) == OLD
 
 
+def test_what_one_night_proved_no_later_night_without_a_verdict_takes_away() -> None:
+    """Else a slow boot of the next canary would block an image that half of the fleet runs."""
+    again = Night(date="2026-11-18", opened_at=NOW - HOUR, ended_at=NOW, target=NEW)
+    bridges = (bridge("a", arm={"image": NEW}), bridge("b", arm={"image": OLD}))
+    assert proved_image(fleet(*bridges), shard_memory(night=again, good_image=NEW)) == NEW
+    assert proved_image(fleet(*bridges), shard_memory(night=again, good_image=OLD)) == OLD
+
+
 def test_a_block_ends_when_a_newer_version_appears() -> None:
     """And only then: an older target leaves it, and so does a night without one."""
     assert without_superseded({NEW: NOW}, BAD) == {}

@@ -399,8 +399,13 @@ def test_one_that_never_joined_stays_while_the_platform_sees_traffic_leave_it() 
     assert "cannot_reach" in alert_kinds(kept)
     quiet = never_joined(remembered=GONE, platform=replace(flowing, out_mbps=0.1))
     assert verbs(decided(bridge("b"), quiet)) == ["delete x"]
+    for untold in (None, replace(flowing, out_mbps=None)):
+        unknown = never_joined(remembered=GONE, platform=untold)
+        assert verbs(decided(bridge("b"), unknown, measures=True)) == []  # one tick without Azure Monitor
+        assert verbs(decided(bridge("b"), unknown)) == ["delete x"]  # there is none to be asked
     stopped = never_joined(Reach.NOT_ASKED, arm={"power": Power.STOPPED}, platform=flowing)
     assert verbs(decided(bridge("b"), stopped)) == ["delete x"]
+    assert verbs(decided(bridge("b"), stopped, measures=True)) == ["delete x"]
 
 
 def test_two_that_never_joined_go_one_after_the_other() -> None:

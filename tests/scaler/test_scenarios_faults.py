@@ -85,8 +85,10 @@ def test_s32_a_reimaged_machine_is_young() -> None:
     """A new vmId under an old name, or a process older than its machine can be, counts from zero."""
     shard = Shard().remember(memory("a", 3 * HOUR), memory("b"))
     new = instance("a", MINUTE, vm_id="vm-new")
-    assert verbs(shard.tick({new: poll(), instance("b"): poll(), instance("c", HOUR): poll()})) == ["drain b"]
+    heard = {new: poll(), instance("b"): poll(), instance("c", HOUR): poll()}
+    assert verbs(shard.tick(heard)) == []  # one list that lacks the old one may be stale
     assert shard.memories["vm-new"].first_seen == shard.now
+    assert verbs(shard.tick(heard)) == ["drain b"]
     older_than_it_can_be = memory(
         "a", 2 * HOUR, process_started_at=NOW - 9 * HOUR, first_seen=NOW - 5 * MINUTE
     )
