@@ -52,7 +52,8 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     held_up = _is_held_up(scale_set, alerts, policy)
     for vm_id in sorted(listed.keys() & rows.keys() - left):
         one_in_the_way = blocked and rows[vm_id].purpose in OURS_TO_UNDRAIN
-        # The last machine stays until another accepts, and here none may be added; ARM refused it before.
+        # The last machine stays until another accepts, and here none may be added: what was fenced, and
+        # what ARM refused to delete before.
         is_last = rows[vm_id].phase in (Phase.FENCED, Phase.DELETING) and not accepting and held_up
         if not (one_in_the_way or is_last):
             yield from _of_one(listed[vm_id], rows[vm_id])

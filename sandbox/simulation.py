@@ -239,7 +239,7 @@ class Run:
             await self._storm(begin)
         self.world.advance_to(begin + timedelta(seconds=TICK_S))
         self._disaster.look_again()
-        self._slack()
+        self._slack()  # remembers clocks that differ now, also where no checker asks meanwhile
         await self._thaw(self.world.now)
         if self.site.strikes("timer_late"):
             return

@@ -12,8 +12,8 @@ OUTAGE = timedelta(minutes=5)
 """So long without a look, and what was counted or proved from look to look starts over."""
 POLLS_REMEMBERED = 5
 RELAY_STUCK_AFTER = timedelta(minutes=10)
-QUIET_MBPS = 1.0
-"""Under this, nothing that could be media leaves a VM."""
+QUIET_MBPS = 0.05
+"""Under this, nothing that could be media leaves a VM: one audio stream is 0.04, and a call sends more."""
 
 
 def learn_support(memory: BridgeMemory, poll: Poll, log: Log) -> BridgeMemory:

@@ -83,11 +83,6 @@ class KnowledgeChecker:
 
     # The checker's own part
 
-    @property
-    def clock_slack(self) -> timedelta:
-        """What may be missing of a time that has to pass."""
-        return self.slack()
-
     def before(self, act: Act, told: Told) -> None:
         """Judge one act."""
         self._hear(told)
@@ -230,7 +225,7 @@ class KnowledgeChecker:
         )
         if row.purpose is Purpose.RECYCLE:
             drained = self._pace.drained
-            return found + night.against_drain(act, view, self.policy, drained, self.clock_slack)
+            return found + night.against_drain(act, view, self.policy, drained, self.slack())
         found += _failed(
             (not self._pace.drained, "a second new drain in one tick"),
             (not self._pace.scaled_out, "a new drain in a tick that scales out"),
@@ -271,7 +266,7 @@ class KnowledgeChecker:
 
     def _against_literal(self, act: Act, view: View, row: BridgeMemory, report: Poll | None) -> list[str]:
         """The owner's rule: idle, old enough, the oldest (more than one healthy is judged before)."""
-        slack = self.clock_slack
+        slack = self.slack()
         return _failed(
             (report is not None and is_empty(report), "no fresh report that it is empty"),
             (judges_age(view, act.vm_id, row, report, self.policy, slack), "it is not old enough"),
@@ -300,7 +295,7 @@ class KnowledgeChecker:
         found = _failed(
             (report is not None and report.drain is True, "no fresh report that it is drained"),
             (report is not None and is_empty(report), "no fresh report that it is empty"),
-            (empty_for >= TWO_POLLS_APART - self.clock_slack, "not found empty in two polls"),
+            (empty_for >= TWO_POLLS_APART - self.slack(), "not found empty in two polls"),
             (
                 stats is not None and stats.total_conferences_created == seen.created,
                 "a conference came and went",
@@ -311,7 +306,7 @@ class KnowledgeChecker:
             return found + self._against_clean_up(act, view, row)
         settled = (
             seen.drained_at is not None
-            and act.at - seen.drained_at >= timedelta(seconds=self.policy.settle_seconds) - self.clock_slack
+            and act.at - seen.drained_at >= timedelta(seconds=self.policy.settle_seconds) - self.slack()
         )
         found += _failed(
             (settled, "not settled"),
@@ -336,7 +331,7 @@ class KnowledgeChecker:
             return self._against_replacing(act, view, report)
         seen = self._seen.get(act.vm_id, _Seen())
         down_for = act.host_now - seen.down_since if seen.down_since else timedelta(0)
-        twice = down_for >= TWO_REFUSALS_APART - self.clock_slack
+        twice = down_for >= TWO_REFUSALS_APART - self.slack()
         found += _failed((stopped or twice, f"refused for {down_for.total_seconds():.0f} s only"))
         if not row.ever_ready:
             return found + self._against_clean_up(act, view, row)
@@ -344,7 +339,7 @@ class KnowledgeChecker:
         told_by_rows = seen.was_fenced and row.fenced_at is not None
         # A fence that may not have been sent: nothing started it again for minutes.
         enough = TWO_REFUSALS_APART if told_by_rows else DOWN_FOR_GOOD
-        given_up = row.phase in _LEAVING and down_for >= enough - self.clock_slack
+        given_up = row.phase in _LEAVING and down_for >= enough - self.slack()
         return found + _failed(
             (seen.let_go or given_up, "it was never fenced"),
             (view.accepting_without(act.vm_id) >= 1, "no other bridge accepts"),
@@ -365,8 +360,8 @@ class KnowledgeChecker:
     def _against_clean_up(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
         last, asked = self._last_clean_up, row.asked_at or row.first_seen
         begun = last is None or act.vm_id in self._cleaned
-        paced = begun or (last is not None and act.host_now - last >= CLEAN_UP_PACE - self.clock_slack)
-        overdue = act.host_now - asked >= self.policy.boot_timeout - self.clock_slack
+        paced = begun or (last is not None and act.host_now - last >= CLEAN_UP_PACE - self.slack())
+        overdue = act.host_now - asked >= self.policy.boot_timeout - self.slack()
         return _failed(
             (row.asked_by is not None, "a machine that we did not ask for"),
             (overdue, "its boot deadline has not passed"),

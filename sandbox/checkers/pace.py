@@ -84,11 +84,6 @@ class PaceChecker:
     _stats: dict[str, datetime | None] = field(default_factory=dict)
     _stats_before: dict[str, datetime | None] = field(default_factory=dict)
 
-    @property
-    def clock_slack(self) -> timedelta:
-        """What may be missing of a time that has to pass."""
-        return self.slack()
-
     def before(self, act: Act, told: Told) -> None:
         """Judge one act."""
         self._hear(told)
@@ -126,9 +121,9 @@ class PaceChecker:
         self._stats_before = dict(self._stats)
         self._stats |= {vm_id: p.stats.timestamp for vm_id, p in told.polls.items() if p.stats is not None}
         gap = told.began - lately.heard_at if lately.heard_at is not None else timedelta.max
-        if gap > NOBODY_LOOKED_FOR - self.clock_slack:
+        if gap > NOBODY_LOOKED_FOR - self.slack():
             lately.calm_ticks = 0  # what was clear before counts no more
-        if lately.heard_at is None or gap > NOBODY_LOOKED_FOR + self.clock_slack:
+        if lately.heard_at is None or gap > NOBODY_LOOKED_FOR + self.slack():
             lately.began_at = told.began
         lately.heard_at = self.court.now()
         if told.rows.state is None:
@@ -246,15 +241,15 @@ class PaceChecker:
         if night is None or night.canary is None or night.passed_at is None:
             return []
         since, bake = self._lately.accepting_since.get(night.canary), self.policy.canary_bake_minutes
-        baked = since is not None and (night.passed_at - since + self.clock_slack >= timedelta(minutes=bake))
+        baked = since is not None and (night.passed_at - since + self.slack() >= timedelta(minutes=bake))
         return _failed((baked, f"its canary accepts since {since}, and has to for {bake:g} min"))
 
     def _lasted(self, act: Act, since: datetime | None, window: timedelta) -> bool:
-        return since is None or act.host_now - since + self.clock_slack >= window
+        return since is None or act.host_now - since + self.slack() >= window
 
     def _looked_for(self, act: Act, window: timedelta) -> bool:
         began = self._lately.began_at
-        return began is not None and act.at - began + self.clock_slack >= window
+        return began is not None and act.at - began + self.slack() >= window
 
     def _against_purchase(self, act: Act, view: View) -> list[str]:
         new = view.new_intents(self.store.table(self.shard))
@@ -267,7 +262,7 @@ class PaceChecker:
         enough = max(self.policy.minimum, _highest_floor(view))
         found = _failed(
             (not _is_paused(view), "the shard is paused"),
-            (backoff is None or act.host_now + self.clock_slack >= backoff, f"backing off until {backoff}"),
+            (backoff is None or act.host_now + self.slack() >= backoff, f"backing off until {backoff}"),
             (not blind or self._surely_accepting(view) < enough, "blind, and enough accept"),
             (not any(map(self._may_come, self._lately.bought_blind)), "blind, and the second one"),
         )

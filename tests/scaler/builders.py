@@ -339,6 +339,8 @@ class Shard:
         platform: Mapping[str, PlatformLoad] | None = None,
         capacity: int | None = None,
         stood_still: timedelta = timedelta(0),
+        *,
+        measures: bool = False,
     ) -> Decision:
         """One tick, so long after the last one. Its polls are answered when it has stood still so long."""
         self.now += after
@@ -346,7 +348,7 @@ class Shard:
         said = {each.vm_id: at_time(answer, self.now + stood_still) for each, answer in polls.items()}
         open_intents = sum(i.is_open for i in self.intents)
         size = len(polls) + open_intents if capacity is None else capacity
-        heard_now = Heard(scale_set(size), tuple(polls), said, platform or {})
+        heard_now = Heard(scale_set(size), tuple(polls), said, platform or {}, measures)
         self.snapshot, absent, events = reflect(
             "s", heard_now, self.state, self.memories, self.intents, self.policy, self.now, 1, OWNER
         )

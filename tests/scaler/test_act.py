@@ -189,6 +189,18 @@ async def test_an_undrain_is_written_done_and_counts() -> None:
     assert restarted.ledger.state.last_undrain_at is None
 
 
+async def test_a_step_is_dated_behind_its_last_look() -> None:
+    """The look may take its time; a step dated ahead of it would let the next one come too soon."""
+    later = NOW + 5 * SECOND
+    for stage, action in ((drained(), UNDRAIN), (ready(), DRAIN), (drained(), FENCE), (exited(), DELETE)):
+        stage.bridges.read_takes = 5 * SECOND
+        await stage.does(action)
+        written = await stage.written("a")
+        assert written is not None
+        asked_at = {UNDRAIN: written.drain_asked_at, DELETE: written.delete_asked_at}
+        assert asked_at.get(action, written.phase_since) == later, action
+
+
 async def test_a_repurpose_calls_nobody() -> None:
     """Only the row says another reason."""
     stage = drained()

@@ -442,7 +442,7 @@ def test_a_machine_whose_traffic_azure_sees_is_not_replaced():
     decision = replaced(unreached, bridge("b"))
     assert "delete a" not in verbs(decision)
     assert Reason.STILL_SERVING in reasons(decision, "a")
-    quiet = unheard("a", remembered=SICK, platform=replace(flowing, out_mbps=0.1))
+    quiet = unheard("a", remembered=SICK, platform=replace(flowing, out_mbps=0.04))
     assert "delete a" in verbs(replaced(quiet, bridge("b")))
 
 

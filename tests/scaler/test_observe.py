@@ -47,7 +47,7 @@ async def test_a_tick_hears_arm_bridges_and_monitor() -> None:
     told = ears(instance("a"), instance("b"), metrics=FakeMetrics(load), a=poll())
     known = [memory("a", address="127.0.1.1"), memory("b", address="127.0.1.2", polls="10"), memory("c")]
     heard = await listen(told, {m.vm_id: m for m in known}, NOW)
-    assert (heard.platform, set(heard.polls)) == (load, {"vm-a", "vm-b"})
+    assert (heard.platform, set(heard.polls), heard.measures) == (load, {"vm-a", "vm-b"}, True)
     assert told.cloud.known == {"vm-a": "127.0.1.1"}  # type: ignore[attr-defined]
 
 
@@ -55,9 +55,11 @@ async def test_a_tick_hears_arm_bridges_and_monitor() -> None:
 async def test_a_silent_monitor_is_a_value(error: Exception) -> None:
     """Colibri's figures go on alone; without machines, or without Monitor, it is not asked."""
     told = ears(instance("a"), metrics=FakeMetrics(error=error), a=poll())
-    assert (await listen(told, {}, NOW)).platform == {}
+    heard = await listen(told, {}, NOW)
+    assert (heard.platform, heard.measures) == ({}, True)  # asked in vain: what it would tell is unknown
     assert (await listen(ears(metrics=FakeMetrics(error=error)), {}, NOW)).platform == {}
-    assert (await listen(ears(instance("a")), {}, NOW)).platform == {}
+    heard = await listen(ears(instance("a")), {}, NOW)
+    assert (heard.platform, heard.measures) == ({}, False)
 
 
 async def test_a_drain_that_nobody_explains_is_asked_for_its_process() -> None:

@@ -31,6 +31,7 @@ from tests.scaler.builders import (
     shard_memory,
     silent,
     stats,
+    verbs,
 )
 
 A = instance("a")
@@ -387,12 +388,12 @@ def test_five_polls_are_remembered_and_since_when_they_are_bad() -> None:
 def test_quiet_machines_and_stuck_relay_counters_are_remembered_since_when() -> None:
     """A minute without Monitor's figure, or one conference, starts over."""
     shard = Shard().remember(memory("a"))
-    quiet = {"vm-a": PlatformLoad(NOW, 0.1, 0.1, 0.01)}
+    quiet = {"vm-a": PlatformLoad(NOW, 0.1, 0.04, 0.01)}
     shard.tick({A: silent()}, platform=quiet)
     since = shard.now
     shard.tick({A: silent()}, platform=quiet)
     sinces = [shard["a"].platform_quiet_since]
-    shard.tick({A: silent()}, platform={"vm-a": PlatformLoad(NOW, 0.1, 1.0, 0.01)})
+    shard.tick({A: silent()}, platform={"vm-a": PlatformLoad(NOW, 0.1, 0.05, 0.01)})
     assert [*sinces, shard["a"].platform_quiet_since] == [since, None]
 
     stuck, said = poll(octo_endpoints=2), []
@@ -520,8 +521,19 @@ def test_what_a_tick_hears_is_dated_by_the_answers_and_not_by_its_beginning() ->
     assert is_proved_empty(shard["a"])
     shard = Shard().remember(memory("a", **draining(drained_at=None)))
     shard.tick(empty, stood_still=2 * MINUTE)
-    shard.tick(empty, after=2 * MINUTE)
+    shard.tick(empty, after=2 * MINUTE + 9 * SECOND)
     assert shard["a"].empty_since is None  # the settle time began with the answer, too
+
+
+def test_a_tick_without_azure_monitor_deletes_nothing_that_may_serve() -> None:
+    """Its REST may be bound elsewhere: what Monitor does not tell is not quiet, where there is one."""
+    lost = memory("a", phase=Phase.FAILED, asked_by="i", asked_at=NOW - HOUR)
+    shard = Shard().remember(lost, memory("b"))
+    heard = {A: silent(reach=Reach.REFUSED), instance("b"): poll()}
+    shard.tick(heard, measures=True)
+    assert verbs(shard.tick(heard, measures=True)) == []
+    quiet = {"vm-a": PlatformLoad(NOW, 0.1, 0.01, 0.01)}
+    assert verbs(shard.tick(heard, platform=quiet, measures=True)) == ["delete a"]
 
 
 def test_two_refusals_must_lie_30_seconds_apart() -> None:
@@ -563,7 +575,7 @@ def test_two_refusals_with_nobody_looking_between_are_no_exit() -> None:
 
 def test_quiet_that_nobody_watched_did_not_last() -> None:
     """Two quiet readings an hour apart are two quiet minutes: calls may have come and gone between."""
-    quiet = {"vm-a": PlatformLoad(NOW, 0.1, 0.1, 0.01)}
+    quiet = {"vm-a": PlatformLoad(NOW, 0.1, 0.04, 0.01)}
     shard = Shard().remember(memory("a"))
     shard.tick({A: silent()}, platform=quiet)
     shard.tick({A: silent()}, platform=quiet)

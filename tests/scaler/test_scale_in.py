@@ -397,8 +397,10 @@ def test_one_that_never_joined_stays_while_the_platform_sees_traffic_leave_it() 
     assert verbs(kept) == []
     assert Reason.CANNOT_REACH in reasons(kept, "x")
     assert "cannot_reach" in alert_kinds(kept)
-    quiet = never_joined(remembered=GONE, platform=replace(flowing, out_mbps=0.1))
+    quiet = never_joined(remembered=GONE, platform=replace(flowing, out_mbps=0.04))
     assert verbs(decided(bridge("b"), quiet)) == ["delete x"]
+    audio = never_joined(remembered=GONE, platform=replace(flowing, out_mbps=0.78))  # 20 people, one talks
+    assert verbs(decided(bridge("b"), audio)) == []
     for untold in (None, replace(flowing, out_mbps=None)):
         unknown = never_joined(remembered=GONE, platform=untold)
         assert verbs(decided(bridge("b"), unknown, measures=True)) == []  # one tick without Azure Monitor
