@@ -19,7 +19,7 @@ from scaler.selection import Fleet, is_accepting
 LONGEST_STEP = timedelta(minutes=2)
 """More than this between two looks was not seen, and is not counted."""
 FIRST_IN_TURN_FOR = timedelta(minutes=20)
-"""So long a shard whose canary is next may keep the others waiting without having one."""
+"""So long a shard whose canary is next may keep the others waiting without having one, or a sign of life."""
 _MEDIA_FAILURES = 5
 _FAULT_OF_THE_IMAGE = "OSProvisioning"
 
@@ -193,8 +193,10 @@ def goes_first(
         return None
     order = _order(shards, date.fromisoformat(night.date))
     for name in order:
-        other = states[name].night if name in states else None
-        if name == me or other is None or other.date != night.date or not other.is_open:
+        if name == me or name not in states or _stands_still(states[name], now):
+            continue
+        other = states[name].night
+        if other.date != night.date or not other.is_open:
             continue
         if other.passed_at is not None or other.opened_at is None:
             continue
@@ -202,6 +204,12 @@ def goes_first(
         if other.canary is not None or is_earlier:
             return name
     return None
+
+
+def _stands_still(state: ShardMemory, now: datetime) -> bool:
+    """Paused, or neither heard nor ticked for long: nobody can tell when its canary has a verdict."""
+    since = min((t for t in (state.last_tick_at, state.blind_since) if t is not None), default=None)
+    return state.paused or since is None or now - since >= FIRST_IN_TURN_FOR
 
 
 def _order(shards: Sequence[str], day: date) -> list[str]:

@@ -30,6 +30,7 @@ from scaler.model import (
 )
 from scaler.scale_in import delete_in_flight
 from scaler.selection import Fleet, is_sick, oldest, refuse
+from scaler.watch import SHUTTING_DOWN_TOO_LONG
 
 _ON_A_MACHINE = frozenset({CommandKind.DRAIN, CommandKind.UNDRAIN, CommandKind.REPLACE})
 _ON_ITS_WAY_OUT = frozenset({Phase.FENCED, Phase.DELETING})
@@ -316,7 +317,8 @@ def _replace(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
     stopped = bridge.instance is not None and bridge.instance.power is Power.STOPPED
     if bridge.phase is Phase.DELETING and not _delete_failed(bridge, fleet.now):
         return refuse(Reason.DELETE_IN_FLIGHT, "ARM was asked to delete it", bridge)
-    if bridge.phase in (Phase.BOOTING, Phase.FENCED):
+    hangs = bridge.phase is Phase.FENCED and fleet.now - bridge.memory.phase_since > SHUTTING_DOWN_TOO_LONG
+    if bridge.phase in (Phase.BOOTING, Phase.FENCED) and not hangs:
         return refuse(Reason.NOT_HEALTHY, f"it is {bridge.phase}, which ends by itself", bridge)
     sick = is_sick(bridge.memory, fleet.policy, fleet.now)
     if bridge.phase in (Phase.READY, Phase.DRAINING) and not sick and not stopped:

@@ -158,7 +158,9 @@ def prunings(fleet: Fleet, state: ShardMemory) -> tuple[PruneImage, ...]:
     newest_first = sorted(
         (v.id for v in nightly.versions if version_order(v.id)), key=version_order, reverse=True
     )
-    needed = _needed(fleet, state)
+    needed = _needed(fleet, state, nightly.needed_elsewhere)
+    if needed is None:
+        return ()
     return tuple(
         PruneImage(image, f"older than the newest {VERSIONS_KEPT}, and nothing is made of it")
         for image in newest_first[VERSIONS_KEPT:]
@@ -166,9 +168,10 @@ def prunings(fleet: Fleet, state: ShardMemory) -> tuple[PruneImage, ...]:
     )
 
 
-def _needed(fleet: Fleet, state: ShardMemory) -> set[str | None]:
+def _needed(fleet: Fleet, state: ShardMemory, elsewhere: frozenset[str] | None) -> set[str | None] | None:
+    """None: not known, since another scale set does not tell what it makes."""
+    if elsewhere is None:
+        return None
     scale_set = fleet.snapshot.scale_set
     used = {b.instance.image for b in fleet.bridges if b.instance}
-    nightly = fleet.snapshot.nightly
-    elsewhere = nightly.needed_elsewhere if nightly else frozenset()
     return {*used, *elsewhere, state.good_image, state.night.target, scale_set.image if scale_set else None}

@@ -648,8 +648,8 @@ class Nightly:
     build: ImageBuild | None = None
     problem: str | None = None
     """Why the gallery or the template did not answer."""
-    needed_elsewhere: frozenset[str] = frozenset()
-    """Image versions that other shards of the same gallery image still need."""
+    needed_elsewhere: frozenset[str] | None = frozenset()
+    """Image versions that other shards still need; None: one of them does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

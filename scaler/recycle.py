@@ -154,7 +154,8 @@ def _went_on(fleet: Fleet, state: ShardMemory) -> ShardMemory:
     if night.passed_at is None:
         night = judge(fleet, night)
         if trial(fleet, night) is None:
-            night = replace(night, base=_standing(fleet))
+            needless = _needs_no_canary(fleet, state)
+            night = replace(night, base=_standing(fleet), passed_at=fleet.now if needless else None)
         state = replace(state, night=night)
         if night.failed is not None:
             return _condemned(fleet, state)
@@ -167,6 +168,24 @@ def _went_on(fleet: Fleet, state: ShardMemory) -> ShardMemory:
     if replaceable or is_on_trial(fleet, night):
         return state
     return _ended(fleet, state, DONE if night.passed_at else NOTHING_TO_DO)
+
+
+def _needs_no_canary(fleet: Fleet, state: ShardMemory) -> bool:
+    """
+    What a new machine would be made of already serves, and a place is free, or none is needed.
+
+    Else, where nothing can leave, each night would add a machine that no day could remove.
+    """
+    night, scale_set = state.night, fleet.snapshot.scale_set
+    if night.opened_at == fleet.now or night.target not in (None, state.good_image):
+        return False
+    if all(is_outdated(b, scale_set, night.target) for b in fleet.accepting):
+        return False
+    replaceable, _ = to_replace(fleet, night)
+    if not replaceable:
+        return False
+    waiting = [b for b in replaceable if b.phase is Phase.READY and too_young(fleet, b) is None]
+    return not waiting or len(fleet.accepting) > _base_without_surplus(fleet, state)
 
 
 def _base_without_surplus(fleet: Fleet, state: ShardMemory) -> int:
@@ -217,10 +236,16 @@ def _night_in_words(before: Night, night: Night) -> list[tuple[EventKind, str]]:
     if night.accepted_at is not None and before.accepted_at is None:
         said.append("the canary accepts calls; its bake time begins")
     if night.passed_at is not None and before.passed_at is None:
-        said.append("the canary is proved: the oldest bridges may go")
+        said.append(_verdict_in_words(night))
     if night.is_open and before.date == night.date and night.outdated != before.outdated:
         said.append(f"{night.outdated} of {night.of} still to replace")
     return [(EventKind.NIGHT, text) for text in said]
+
+
+def _verdict_in_words(night: Night) -> str:
+    if night.canary is None:
+        return "no canary is needed: its image serves already, and there is room for the oldest to go"
+    return "the canary is proved: the oldest bridges may go"
 
 
 def _end_in_words(night: Night) -> str:
@@ -456,7 +481,8 @@ def progress(fleet: Fleet, state: ShardMemory, refusals: tuple[Refusal, ...]) ->
 def _waits_for(fleet: Fleet, state: ShardMemory, refusals: tuple[Refusal, ...]) -> str:
     if is_on_trial(fleet, state.night):
         return "the canary to accept calls" if state.night.accepted_at is None else "the canary to be proved"
-    for bridge in leaving(fleet):
+    drained = [b for b in to_replace(fleet, state.night)[0] if b.phase is Phase.DRAINING]
+    for bridge in (*leaving(fleet), *drained):
         busy = not_idle(fleet, bridge)
         if bridge.phase is Phase.DRAINING and busy is not None:
             return f"{bridge.name} to empty"

@@ -123,7 +123,18 @@ def _again(fleet: Fleet, bridge: Bridge) -> Shrink:
     due = bridge.memory.delete_not_before
     if due is not None and fleet.now < due:
         return _no(refuse(Reason.RETRY_LATER, f"the next delete is tried at {due:%H:%M:%S} UTC", bridge))
-    return _finish(fleet, bridge, free=True)
+    finish = _finish(fleet, bridge, free=True)
+    if finish.actions or not _was_given_up(fleet, bridge):
+        return finish
+    no = _not_proved_dead(fleet, bridge)
+    return _no(no) if no is not None else _do(_delete_dead(bridge))
+
+
+def _was_given_up(fleet: Fleet, bridge: Bridge) -> bool:
+    """Deleted as dead: never told to end, so its exit need not show. It is proved anew as it was then."""
+    memory = bridge.memory
+    never_told = memory.ever_ready and memory.purpose is None
+    return never_told and fleet.policy.replace_dead_after_minutes is not None
 
 
 # Fence: drained, settled, and found empty long enough
@@ -303,7 +314,7 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     if memory.asked_by is None:
         return _cannot_reach(bridge, refuse(Reason.NOT_OURS, "we did not ask for it", bridge))
     if action is None:
-        unproved = _may_send(fleet, bridge) or memory.failure
+        unproved = _may_send(fleet, bridge) or _no_longer_known(bridge) or memory.failure
         why = refuse(Reason.CANNOT_REACH, f"a process may be serving on it: {unproved or ''}", bridge)
         return _cannot_reach(bridge, why)
     if not _has_witness(fleet, bridge):
@@ -333,9 +344,16 @@ def _removal(fleet: Fleet, bridge: Bridge) -> Action | None:
     refused = memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED
     if refused and _may_send(fleet, bridge) is None:
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and its port is refused")
-    if not bridge.healthy and bridge.observed_drain is True and is_proved_empty(memory):
+    drained = not bridge.healthy and bridge.observed_drain is True
+    if drained and is_proved_empty(memory) and _no_longer_known(bridge) is None:
         return Fence(bridge.vm_id, "never joined; drained and empty", never_ready=True)
     return None
+
+
+def _no_longer_known(bridge: Bridge) -> str | None:
+    """Why its process cannot be told from another: the fence would be refused in every tick."""
+    told = bridge.poll.process_started_at is not None or bridge.memory.process_started_at is None
+    return None if told or bridge.poll.reach is not Reach.ANSWERED else "it no longer tells when it started"
 
 
 def _has_witness(fleet: Fleet, bridge: Bridge) -> bool:
@@ -387,15 +405,26 @@ def dead(fleet: Fleet) -> Shrink:
 
 
 def _replace_dead(fleet: Fleet, bridge: Bridge) -> Shrink:
-    quiet = bridge.memory.platform_quiet_since
-    if (kept := protected(fleet, bridge)) is not None:
-        return _no(kept)
-    if fleet.accepting_others(bridge) < 2:
-        return _no(refuse(Reason.DEAD_NOT_PROVEN, "fewer than 2 others accept calls", bridge))
-    if quiet is None or fleet.now - quiet < DEAD_QUIET_FOR:
-        return _no(refuse(Reason.DEAD_NOT_PROVEN, "Azure Monitor does not show 30 quiet minutes", bridge))
-    if bridge.poll.reach is Reach.ANSWERED:
-        return _no(refuse(Reason.DEAD_NOT_PROVEN, "its port still answers", bridge))
+    if (no := _not_proved_dead(fleet, bridge)) is not None:
+        return _no(no)
     if delete_in_flight(fleet):
         return _no(refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge))
-    return _do(Delete(bridge.vm_id, Cause.DEAD, f"dead, and quiet since {quiet:%H:%M:%S} UTC"))
+    return _do(_delete_dead(bridge))
+
+
+def _not_proved_dead(fleet: Fleet, bridge: Bridge) -> Refusal | None:
+    quiet = bridge.memory.platform_quiet_since
+    if (kept := protected(fleet, bridge)) is not None:
+        return kept
+    if fleet.accepting_others(bridge) < 2:
+        return refuse(Reason.DEAD_NOT_PROVEN, "fewer than 2 others accept calls", bridge)
+    if quiet is None or fleet.now - quiet < DEAD_QUIET_FOR:
+        return refuse(Reason.DEAD_NOT_PROVEN, "Azure Monitor does not show 30 quiet minutes", bridge)
+    if bridge.poll.reach is Reach.ANSWERED or "1" in bridge.memory.polls:
+        return refuse(Reason.DEAD_NOT_PROVEN, "its port answers, or did in one of the last polls", bridge)
+    return None
+
+
+def _delete_dead(bridge: Bridge) -> Delete:
+    quiet = bridge.memory.platform_quiet_since
+    return Delete(bridge.vm_id, Cause.DEAD, f"dead, and quiet since {quiet:%H:%M:%S} UTC")

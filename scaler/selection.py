@@ -16,6 +16,7 @@ from scaler.model import (
     CommandKind,
     CommandState,
     Phase,
+    Power,
     Purpose,
     Reach,
     Snapshot,
@@ -331,11 +332,14 @@ class Silence:
 
 
 def silence(fleet: Fleet) -> Silence:
-    """Count the silent ones among the bridges that were ready and are not leaving."""
+    """Count the silent ones among the bridges that were ready, are not leaving, and are switched on."""
     asked = [
         b
         for b in fleet.bridges
-        if b.memory.ever_ready and b.phase not in _NEVER_SICK and not b.memory.unsupported
+        if b.memory.ever_ready
+        and b.phase not in _NEVER_SICK
+        and not b.memory.unsupported
+        and not (b.instance is not None and b.instance.power is Power.STOPPED)
     ]
     whys = [why for b in asked if (why := _silent_because(b)) is not None]
     common = ", ".join(f"{whys.count(why)} x {why}" for why in sorted(set(whys)))

@@ -294,16 +294,17 @@ class Engine:
         snapshot = replace(snapshot, turn_of=await self._goes_first(shard.name, snapshot.memory, now))
         return _Judged(decide(snapshot, policy), snapshot, policy, gone, (*told, *seen), heard_at)
 
-    async def _needed_elsewhere(self, shard: Shard) -> frozenset[str]:
-        """Image versions that other shards of the same gallery image run, or may go back to."""
-        image = shard.policy.image_definition_id
-        others = [
-            s.name for s in self.shards.values() if s is not shard and s.policy.image_definition_id == image
-        ]
-        if image is None or shard.policy.image_template_id is None:
+    async def _needed_elsewhere(self, shard: Shard) -> frozenset[str] | None:
+        """Image versions that any other shard runs, makes, or may go back to; None: one does not tell."""
+        if shard.policy.image_definition_id is None or shard.policy.image_template_id is None:
             return frozenset()
-        found = set[str | None]()
-        for rows in await asyncio.gather(*(self.store.load(name) for name in others)):
+        others = [other for other in self.shards.values() if other is not shard]
+        try:
+            models = await asyncio.gather(*(other.ears.cloud.scale_set() for other in others))
+        except (TryNextTick, Refused):
+            return None
+        found: set[str | None] = {model.image for model in models}
+        for rows in await asyncio.gather(*(self.store.load(other.name) for other in others)):
             found |= {row.value.image for row in rows.bridges.values()}
             if rows.state is not None:
                 found |= {rows.state.value.good_image, rows.state.value.night.target}

@@ -11,12 +11,12 @@ from scaler.health import OUTAGE
 from scaler.model import Bridge, Phase, Purpose, ShardMemory
 from scaler.policy import ScalingPolicy
 from scaler.process import restarted_lately
-from scaler.selection import Fleet, Silence, is_condemned, silence
+from scaler.selection import Fleet, Silence, bad_polls, is_condemned, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
 DELETE_IS_LATE_AFTER = timedelta(minutes=15)
 _FOREIGN_DRAIN_WORTH_AN_ALERT = timedelta(minutes=10)
-_SHUTTING_DOWN_TOO_LONG = timedelta(minutes=5)
+SHUTTING_DOWN_TOO_LONG = timedelta(minutes=5)
 _DRAIN_UNSEEN_POLLS = 2
 _DISAGREES_TICKS = 2
 _FAILURES_WORTH_AN_ALERT = 2
@@ -135,10 +135,11 @@ def _said(heard: Silence) -> str:
 
 def _sick_alert(bridge: Bridge) -> Alert:
     since = bridge.memory.bad_since
+    why = bridge.unhealthy_because or f"well now, bad in {bad_polls(bridge.memory)} of the last polls"
     return Alert(
         "sick",
         bridge.name,
-        f"not healthy since {since:%H:%M:%S} UTC ({bridge.unhealthy_because}). It may still carry calls; "
+        f"not healthy since {since:%H:%M:%S} UTC ({why}). It may still carry calls; "
         f"when you know that it does not: {delete_by_hand(bridge)}",
     )
 
@@ -169,7 +170,7 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
                 "drain_refused", bridge.name, f"its drain API refuses, so it stays as it is: {memory.failure}"
             )
         )
-    if memory.phase is Phase.FENCED and memory.exited_at is None and in_phase_for > _SHUTTING_DOWN_TOO_LONG:
+    if memory.phase is Phase.FENCED and memory.exited_at is None and in_phase_for > SHUTTING_DOWN_TOO_LONG:
         text = f"was told to shut down {in_phase_for.total_seconds() / 60:.0f} min ago and has not exited"
         found.append(Alert("exit_overdue", bridge.name, text))
     if memory.phase is Phase.DELETING and in_phase_for > DELETE_IS_LATE_AFTER:

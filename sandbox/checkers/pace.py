@@ -24,6 +24,7 @@ from scaler.model import (
     Command,
     CommandKind,
     CommandState,
+    Night,
     Phase,
     Purpose,
     Reach,
@@ -238,11 +239,21 @@ class PaceChecker:
     def _against_verdict(self, view: View) -> list[str]:
         """A night drains after its canary accepted calls for the time that it bakes."""
         night = view.night()
-        if night is None or night.canary is None or night.passed_at is None:
+        if night is None or night.passed_at is None:
             return []
+        if night.canary is None:
+            return self._against_none(view, night)
         since, bake = self._lately.accepting_since.get(night.canary), self.policy.canary_bake_minutes
         baked = since is not None and (night.passed_at - since + self.slack() >= timedelta(minutes=bake))
         return _failed((baked, f"its canary accepts since {since}, and has to for {bake:g} min"))
+
+    def _against_none(self, view: View, night: Night) -> list[str]:
+        """Without a canary only where a bridge that accepted before runs what a new machine would."""
+        of_it = {vm_id for vm_id, each in view.listed.items() if night.target in (None, each.image)}
+        accepted = [since for vm_id, since in self._lately.accepting_since.items() if vm_id in of_it]
+        passed_at = night.passed_at
+        serves = passed_at is not None and any(since - self.slack() <= passed_at for since in accepted)
+        return _failed((serves, "no canary, and no bridge that accepted runs the night's image"))
 
     def _lasted(self, act: Act, since: datetime | None, window: timedelta) -> bool:
         return since is None or act.host_now - since + self.slack() >= window

@@ -339,6 +339,7 @@ class View:
             for vm_id in self.listed
             if not self._is_unsupported(vm_id) and (vm_id in joined or self._was_in_service(vm_id))
         ]
+        asked = [vm_id for vm_id in asked if self.listed[vm_id].power is not Power.STOPPED]
         silent = sum(self._is_silent(vm_id) for vm_id in asked)
         return silent >= BLIND_FROM and silent * 3 > len(asked)
 

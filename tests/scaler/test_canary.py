@@ -209,7 +209,7 @@ def test_a_machine_of_tonight_is_no_witness() -> None:
 
 def of(night_: Night) -> ShardMemory:
     """A shard with this night."""
-    return shard_memory(night=night_)
+    return shard_memory(night=night_, last_tick_at=NOW - MINUTE)
 
 
 def test_one_shard_after_another_tries_its_canary() -> None:
@@ -241,6 +241,23 @@ def test_a_shard_that_is_through_or_cannot_start_keeps_nobody_waiting(changes: d
     for me, other in (shards, shards[::-1]):
         states = {me: of(night()), other: of(replace(night(), **changes))}
         assert goes_first(me, shards, states, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "waits"),
+    [
+        ({}, True),
+        ({"paused": True}, False),
+        ({"blind_since": NOW - 20 * MINUTE}, False),
+        ({"blind_since": NOW - 19 * MINUTE}, True),
+        ({"last_tick_at": NOW - 20 * MINUTE}, False),
+        ({"last_tick_at": None}, False),
+    ],
+)
+def test_a_canary_that_nobody_can_judge_holds_up_no_other_shard(changes: dict[str, Any], waits: bool) -> None:
+    """Paused, blind for long, or without a tick: its verdict may never come."""
+    states = {"a": of(night()), "b": replace(of(night(canary="vm-c")), **changes)}
+    assert goes_first("a", ("a", "b"), states, NOW) == ("b" if waits else None)
 
 
 def test_a_shard_without_a_night_or_a_row_is_in_nobodys_way() -> None:

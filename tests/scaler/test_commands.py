@@ -456,9 +456,22 @@ def test_a_healthy_machine_is_not_replaced():
 @pytest.mark.parametrize("phase", [Phase.BOOTING, Phase.FENCED])
 def test_what_ends_by_itself_is_waited_for(phase: Phase):
     """A boot has its deadline and a fenced bridge its exit."""
-    decision = replaced(unheard("a", remembered={"phase": phase}), bridge("b"))
+    waits = unheard("a", remembered={"phase": phase, "phase_since": NOW - 5 * MINUTE})
+    decision = replaced(waits, bridge("b"))
     assert Reason.NOT_HEALTHY in reasons(decision, "a")
     assert states(*decision.commands) == ["open"]
+
+
+def test_a_machine_that_hangs_behind_its_fence_may_be_given_up():
+    """As the alert `exit_overdue` says; what answers, or sends, is still believed before the word."""
+    fenced = {"phase": Phase.FENCED, "phase_since": NOW - 5 * MINUTE - timedelta(seconds=1)}
+    assert "delete a" in verbs(replaced(unheard("a", remembered=fenced), bridge("b")))
+    ending = bridge("a", remembered=fenced, graceful_shutdown=True, **busy())
+    sends = unheard("a", remembered=fenced, platform=PlatformLoad(NOW, 0.1, 3.0, 0.01))
+    for serves in (ending, sends):
+        decision = replaced(serves, bridge("b"))
+        assert "delete a" not in verbs(decision)
+        assert Reason.STILL_SERVING in reasons(decision, "a")
 
 
 def test_one_delete_at_a_time_also_by_command():

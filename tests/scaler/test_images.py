@@ -238,4 +238,6 @@ def test_only_old_versions_that_nothing_needs_are_deleted() -> None:
         assert prunings(each, state) == ()
     shared = Nightly(versions, needed_elsewhere=frozenset({version("1.0.4")}))
     assert [p.image for p in prunings(replace_nightly(them, shared), state)] == [version("1.0.5")]
+    untold = Nightly(versions, needed_elsewhere=None)
+    assert prunings(replace_nightly(them, untold), state) == ()
     assert len(prunings(unknown, ShardMemory(known_since=NOW - timedelta(days=1)))) == 1

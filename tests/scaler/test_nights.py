@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox.gallery import Defect
-from sandbox.inprocess import InProcess
+from sandbox.inprocess import InProcess, scale_set_id
 from sandbox.workload import meeting
 from scaler import answers
 from scaler.errors import TryNextTick
@@ -307,6 +307,30 @@ async def test_surplus_leaves_without_a_surge() -> None:
     assert versions(it) == ["1.0.1"]
 
 
+@pytest.mark.parametrize("images", [True, False], ids=["images", "none of ours"])
+async def test_nights_in_which_nothing_can_leave_add_no_machine_after_the_first(images: bool) -> None:
+    """A call of a week on the oldest blocks every tear-down: what a night adds could not leave again."""
+    it, fewest = install(fleet_of(2), min_bridges=2, images=images), list[int]()
+    slip_in_a_call(it, machines(it)[0], minutes=7 * 24 * 60)
+    for night in (1, 2, 3):
+        await until_moment(it, EVENING + timedelta(days=night), fewest=fewest)
+        assert (night, len(machines(it))) == (night, 3)
+    assert (await state(it)).night.date == "2026-11-20"
+    assert (await said(it))[-2].startswith("no canary is needed: its image serves already")
+    assert (fewest, cuts(it)) == ([2], 0)
+
+
+async def test_a_new_version_has_its_canary_also_where_there_is_a_bridge_to_spare() -> None:
+    """What no bridge has run yet is proved before anything leaves for it."""
+    it = install(fleet_of(2), min_bridges=2)
+    slip_in_a_call(it, machines(it)[0], minutes=7 * 24 * 60)
+    await until_moment(it, EVENING + timedelta(days=1))
+    publish(it, "1.0.1")
+    await until_moment(it, EVENING + timedelta(days=1, hours=3))
+    assert versions(it) == ["1.0.0", "1.0.0", "1.0.0", "1.0.1"]
+    assert (await state(it)).night.canary is not None
+
+
 async def test_the_surge_may_exceed_the_maximum() -> None:
     """The addresses are there for it: a fleet at its maximum is recycled all the same."""
     it = install(fleet_of(2), min_bridges=2, max_bridges=2)
@@ -441,6 +465,40 @@ async def test_a_version_that_another_shard_needs_is_not_deleted() -> None:
     assert versions(it, "jvb-b") == ["1.0.0"]
     assert "1.0.0" in left
     assert "1.1.1" not in left
+
+
+async def test_what_another_shard_would_make_is_not_deleted() -> None:
+    """It knows no gallery, runs another version, and its model names one: by day it buys of that."""
+    config = fleet_of(1, start=EVENING - timedelta(hours=2), shards=("jvb-a", "jvb-b"))
+    it = install(config, image_template_id=TEMPLATE)
+    it.world.galleries.add_template(TEMPLATE, DEFINITION)
+    for number in range(1, 13):
+        publish(it, f"1.1.{number}")
+    other = it.engine.shards["jvb-b"]
+    policy = replace(other.policy, recycle="off", image_definition_id=None, image_template_id=None)
+    object.__setattr__(other, "policy", policy)
+    it.world.set_image(scale_set_id("jvb-b"), f"{DEFINITION}/versions/1.1.1".lower())
+    await until(it, "06:00")
+    left = {version.name for version in it.world.galleries.of(DEFINITION)}
+    assert {"1.0.0", "1.1.1"} <= left
+    assert "1.1.2" not in left
+
+
+async def test_a_shard_that_does_not_tell_what_it_makes_stops_the_pruning() -> None:
+    """Unknown is not unneeded."""
+    config = fleet_of(1, start=EVENING - timedelta(hours=2), shards=("jvb-a", "jvb-b"))
+    it = install(config, image_template_id=TEMPLATE)
+    it.world.galleries.add_template(TEMPLATE, DEFINITION)
+    for number in range(1, 13):
+        publish(it, f"1.1.{number}")
+
+    def silent(call: str, **_details: Any) -> None:
+        raise TryNextTick(f"no answer to {call}")
+
+    it.engine.shards["jvb-b"].ears.cloud.tap.before = silent  # type: ignore[attr-defined]
+    await until(it, "06:00")
+    assert len(it.world.galleries.of(DEFINITION)) == 14
+    assert (await state(it)).night.outcome == "done"
 
 
 async def test_a_build_that_fails_is_told_and_the_night_goes_on_without_it() -> None:

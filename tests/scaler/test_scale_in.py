@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scaler.decision import Cause, Delete, Drain, Fence, Reason
-from scaler.model import Bridge, CommandState, Phase, PlatformLoad, Power, Purpose, Reach
+from scaler.model import Bridge, CommandState, Phase, PlatformLoad, Poll, Power, Purpose, Reach
 from scaler.scale_in import drains, pace_objections
 from tests.scaler.builders import (
     HOUR,
@@ -327,6 +327,11 @@ def never_joined(reach: Reach = Reach.REFUSED, name: str = "x", **changes: Any) 
     return unheard(name, 20 * MINUTE, reach=reach, remembered=known, **changes)
 
 
+def told_start(**changes: Any) -> Poll:
+    """An answer of the process that the builders remember of such a machine."""
+    return poll(process_started_at=NOW - 20 * MINUTE, **changes)
+
+
 GONE = {"exited_at": NOW, "refused_since": NOW - MINUTE}
 
 
@@ -339,9 +344,23 @@ GONE = {"exited_at": NOW, "refused_since": NOW - MINUTE}
         (never_joined(Reach.NOT_ASKED, arm={"power": Power.STOPPED}), ["delete x"], None),
         (never_joined(remembered={**GONE, "asked_by": None}), [], Reason.NOT_OURS),
         (
-            never_joined(poll_=poll(drain=True, mucs_joined=0), remembered=found_empty(), fresh=True),
+            never_joined(poll_=told_start(drain=True, mucs_joined=0), remembered=found_empty(), fresh=True),
             ["fence x"],
             None,
+        ),
+        (
+            never_joined(
+                poll_=poll(drain=True, mucs_joined=0),
+                remembered={**found_empty(), "process_started_at": None},
+                fresh=True,
+            ),
+            ["fence x"],
+            None,
+        ),
+        (
+            never_joined(poll_=poll(drain=True, mucs_joined=0), remembered=found_empty(), fresh=True),
+            [],
+            Reason.CANNOT_REACH,
         ),
         (never_joined(poll_=poll(drain=True, mucs_joined=0), fresh=True), [], Reason.CANNOT_REACH),
     ],
@@ -349,7 +368,11 @@ GONE = {"exited_at": NOW, "refused_since": NOW - MINUTE}
 def test_a_machine_that_never_joined_goes_only_if_nothing_can_be_serving_on_it(
     machine: Bridge, done: list[str], reason: Reason | None
 ) -> None:
-    """Refused for long enough, not running, or drained and empty; and only if it was asked for by us."""
+    """
+    Refused for long enough, not running, or drained and empty; and only if it was asked for by us.
+
+    The last one knew when its process started and no longer tells: its fence would be refused for ever.
+    """
     decision = decided(bridge("b"), machine)
     assert verbs(decision) == done
     if reason is not None:
@@ -435,6 +458,7 @@ DEAD = {
         ({"remembered": {**DEAD, "platform_quiet_since": None}}, 2, []),
         ({"remembered": {**DEAD, "bad_since": NOW - 29 * MINUTE}}, 2, []),
         ({"poll_": poll(stats=None)}, 2, []),
+        ({"remembered": {**DEAD, "polls": "01000"}}, 2, []),
         ({"remembered": {**DEAD, **draining()}}, 2, []),
     ],
 )
@@ -458,6 +482,29 @@ def test_of_two_dead_bridges_one_is_replaced_a_tick() -> None:
     assert Reason.ONE_PER_TICK in reasons(decision, "b")
 
 
+KEPT = {**DEAD, "phase": Phase.DELETING, "phase_since": NOW - HOUR, "delete_not_before": NOW}
+
+
+@pytest.mark.parametrize(
+    ("changes", "minutes", "again"),
+    [
+        ({}, 30, True),
+        ({}, None, False),
+        ({"platform_quiet_since": None}, 30, False),
+        ({"delete_not_before": NOW + SECOND}, 30, False),
+        ({"purpose": Purpose.TEAR_DOWN}, 30, False),
+    ],
+)
+def test_a_dead_bridge_that_azure_kept_is_asked_for_again_on_the_same_proof(
+    changes: dict[str, Any], minutes: float | None, again: bool
+) -> None:
+    """It only times out, so no exit will ever show; without the delete it would stop all scale-in."""
+    kept = unheard("a", 9 * HOUR, remembered={**KEPT, **changes})
+    alive = [bridge(name, 50 * MINUTE) for name in "bc"]
+    decision = decided(kept, *alive, policy_=policy(replace_dead_after_minutes=minutes))
+    assert [a.cause for a in decision.actions if isinstance(a, Delete)] == ([Cause.DEAD] if again else [])
+
+
 # Found by changing the rules line by line: what no test noticed before
 
 
@@ -473,6 +520,7 @@ def test_a_surplus_drain_keeps_its_own_objections_beside_those_of_the_pace() -> 
 def test_a_machine_that_was_never_ready_is_no_witness_of_its_own() -> None:
     """It answers, drained and empty, and the only other one is silent: that may be us."""
     asked = {"asked_by": "i1", "asked_at": NOW - HOUR, "phase": Phase.FAILED, **found_empty()}
+    asked["process_started_at"] = None
     failed = bridge(
         "x", HOUR, remembered=asked, drain=True, unhealthy_because="not in its MUC", mucs_joined=0
     )
@@ -570,7 +618,7 @@ def test_every_delete_says_which_rule_asked_for_it() -> None:
 
 def test_a_fence_of_one_that_never_joined_says_so() -> None:
     """Its terms are others: it was never one of those that accept."""
-    empty = never_joined(poll_=poll(drain=True, mucs_joined=0), remembered=found_empty(), fresh=True)
+    empty = never_joined(poll_=told_start(drain=True, mucs_joined=0), remembered=found_empty(), fresh=True)
     (fence,) = decided(bridge("b"), empty).actions
     assert isinstance(fence, Fence)
     assert fence.never_ready

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scaler.decision import Reason
-from scaler.model import Bridge, Phase, Purpose, Reach
+from scaler.model import Bridge, Phase, Power, Purpose, Reach
 from scaler.selection import (
     LITERAL_TERMS,
     SAFETY_TERMS,
@@ -248,7 +248,7 @@ def test_blind_is_at_least_two_and_over_a_third(silent_ones: int, heard: int, *,
 
 
 def test_silence_names_what_the_silent_have_in_common() -> None:
-    """Time-out, refusal, no statistics, no MUC; machines that leave or are too old are not asked."""
+    """Time-out, refusal, no statistics, no MUC; what leaves, is off, or is too old is not asked."""
     refused = unheard("b", reach=Reach.REFUSED)
     mute = bridge("c", poll_=poll(stats=None), unhealthy_because="stats")
     said_why = bridge("d", poll_=poll(stats=None, problem="status 404"), unhealthy_because="stats")
@@ -256,6 +256,7 @@ def test_silence_names_what_the_silent_have_in_common() -> None:
     left_out = (
         unheard("f", remembered={"phase": Phase.FENCED}),
         bridge("g", remembered={"unsupported": True}, poll_=silent()),
+        unheard("h", arm={"power": Power.STOPPED}, reach=Reach.NOT_ASKED),
     )
     heard = silence(fleet(unheard("a"), refused, mute, said_why, outside, *left_out))
     assert (heard.silent, heard.asked) == (5, 5)
