@@ -522,6 +522,7 @@ ARM_KINDS = (
     _of_ports("arm_answer_lost", 1.0, 600, 3600),
     _of_ports("arm_partial_page", 0.7, 30, 300),
     _of_ports("arm_stale_list", 0.7, 60, 600),
+    _of_ports("arm_list_lacks", 0.7, 60, 600),
     _of_ports("arm_quota", 0.4, 300, 1800),
     Kind("arm_allocation", 0.4, (300, 1800), _allocation),
     Kind("arm_slow_delete", 0.4, (600, 3600), _delete_slow),

@@ -220,6 +220,7 @@ class KnowledgeChecker:
             return self._against_commanded_drain(act, view, report)
         found = self._against_scale_in(act, view) + night.against_trial(view)
         found += _failed(
+            (not view.lacking(), "the list lacks a machine"),
             (report is not None and says_open(report), "no fresh report of a bridge that is open"),
             (not view.is_hot(), "a new drain while a bridge is over its people"),
         )
@@ -293,6 +294,7 @@ class KnowledgeChecker:
         empty_for = act.host_now - seen.empty_since if seen.empty_since else timedelta(0)
         stats = report.stats if report is not None else None
         found = _failed(
+            (not view.lacking(), "the list lacks a machine"),
             (report is not None and report.drain is True, "no fresh report that it is drained"),
             (report is not None and is_empty(report), "no fresh report that it is empty"),
             (empty_for >= TWO_POLLS_APART - self.slack(), "not found empty in two polls"),
@@ -362,8 +364,11 @@ class KnowledgeChecker:
         begun = last is None or act.vm_id in self._cleaned
         paced = begun or (last is not None and act.host_now - last >= CLEAN_UP_PACE - self.slack())
         overdue = act.host_now - asked >= self.policy.boot_timeout - self.slack()
+        loaded = view.rows.get(act.vm_id)
+        goes_on = loaded is not None and loaded.phase in _LEAVING
         return _failed(
             (row.asked_by is not None, "a machine that we did not ask for"),
+            (goes_on or not view.lacking(), "the list lacks a machine"),
             (overdue, "its boot deadline has not passed"),
             (paced, "a second clean-up in 10 min"),
             (view.has_witness(act.vm_id) or _has_no_host(view, act.vm_id), "no other bridge answered"),

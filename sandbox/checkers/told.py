@@ -75,6 +75,15 @@ class View:
         found = self.told.reads.get(act.vm_id)
         return found[1] if found is not None and act.at - found[0] <= within else None
 
+    def lacking(self) -> set[str]:
+        """Machines that the list before had, and that nobody deletes: this one may be stale."""
+        stood = {
+            vm_id
+            for vm_id, row in self.rows.items()
+            if row.phase is not Phase.DELETING and row.unlisted_since is None
+        }
+        return stood - self.listed.keys()
+
     def healthy(self) -> set[str]:
         """Machines with every sign of health."""
         return {vm_id for vm_id in self.listed if self._is_healthy(vm_id)}

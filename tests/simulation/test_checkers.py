@@ -19,10 +19,11 @@ import scaler.tick
 from sandbox.faults import Fault
 from sandbox.memory_store import MemoryStore
 from sandbox.simulation import Verdict, live_through
-from scaler.decision import Cause, Delete, Drain
+from scaler.decision import Cause, Decision, Delete, Drain
 from scaler.errors import TryNextTick
 from scaler.ledger import Ledger
-from scaler.model import Bridge, BridgeMemory, Command, CommandKind, Phase, Purpose
+from scaler.model import Bridge, BridgeMemory, Command, CommandKind, Phase, Purpose, Snapshot
+from scaler.policy import ScalingPolicy
 from scaler.selection import Fleet
 
 CALM: tuple[Fault, ...] = ()
@@ -115,6 +116,20 @@ def test_a_young_bridge_that_is_torn_down_is_caught_by_what_was_known(
     without(monkeypatch, "too_young")
     monkeypatch.setattr(scaler.act, "_prove_age", lambda *_args: None)
     assert caught("knowledge", "not old enough", seeds=range(1, 25))
+
+
+def test_one_that_goes_while_the_list_lacks_another_is_caught_by_what_was_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one that is not listed may be the older one."""
+    decide = scaler.decide.decide
+
+    def believes_the_list(snapshot: Snapshot, policy: ScalingPolicy) -> Decision:
+        return decide(replace(snapshot, unlisted=frozenset()), policy)
+
+    monkeypatch.setattr(scaler.tick, "decide", believes_the_list)
+    lacks = tuple(Fault("arm_list_lacks", 60 + 600 * n, 600, pick=2 * n + 1) for n in range(12))
+    assert caught("knowledge", "the list lacks a machine", lacks)
 
 
 def test_a_younger_bridge_that_goes_first_is_caught_by_what_was_known(
