@@ -162,7 +162,8 @@ def _went_on(fleet: Fleet, state: ShardMemory) -> ShardMemory:
     if night.passed_at == fleet.now:
         state = replace(state, good_image=night.target or state.good_image)
     replaceable, beside = to_replace(fleet, night)
-    base = min(night.base, _base_without_surplus(fleet, state)) if night.passed_at else night.base
+    enough = _enough_for_load(fleet, state)
+    base = min(night.base, enough) if night.passed_at and enough is not None else night.base
     night = replace(night, outdated=len(replaceable), beside=len(beside), base=base)
     state = replace(state, night=night)
     if replaceable or is_on_trial(fleet, night):
@@ -185,14 +186,15 @@ def _needs_no_canary(fleet: Fleet, state: ShardMemory) -> bool:
     if not replaceable:
         return False
     waiting = [b for b in replaceable if b.phase is Phase.READY and too_young(fleet, b) is None]
-    return not waiting or len(fleet.accepting) > _base_without_surplus(fleet, state)
+    enough = _enough_for_load(fleet, state)
+    return not waiting or (enough is not None and len(fleet.accepting) > enough)
 
 
-def _base_without_surplus(fleet: Fleet, state: ShardMemory) -> int:
+def _enough_for_load(fleet: Fleet, state: ShardMemory) -> int | None:
     """Bridges that the load needs, where there was one to spare for long enough: the rest may just leave."""
     since = state.surplus_since
     if since is None or fleet.now - since < fleet.policy.scale_in_window:
-        return state.night.base
+        return None
     carrying = demand.bridges_for(fleet.demand_in, fleet.policy.scale_in_pressure)
     return max(fleet.policy.minimum, carrying)
 

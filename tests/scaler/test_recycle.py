@@ -203,6 +203,40 @@ def test_a_night_whose_work_vanished_buys_no_canary() -> None:
     assert verbs(decision) == []
 
 
+@pytest.mark.parametrize(
+    ("others", "changes", "passes"),
+    [
+        ([new("b"), new("c")], {"surplus_since": NOW - 10 * MINUTE}, True),
+        ([new("b"), new("c")], {"surplus_since": NOW - 9 * MINUTE}, False),
+        ([new("b")], {"surplus_since": NOW - HOUR}, False),
+        ([old("b"), old("c")], {"surplus_since": NOW - HOUR}, False),
+        ([new("b"), new("c")], {"surplus_since": NOW - HOUR, "good_image": OLD}, False),
+    ],
+    ids=["to spare", "not for long", "at the minimum", "nothing runs it", "not proved"],
+)
+def test_no_canary_where_its_image_is_proved_and_there_is_a_bridge_to_spare(
+    others: list[Bridge], changes: dict[str, Any], passes: bool
+) -> None:
+    """What it would prove is known, and its place is free; anything less has its canary."""
+    state: dict[str, Any] = {"good_image": NEW, **changes}
+    fresh = replacing(passed_at=None, opened_at=NOW - 5 * MINUTE, base=2)
+    them = (old("a"), *others)
+    state["scale_set"] = scale_set(len(them), image=NEW)
+    decision = decided(*them, policy_=AT_NOON, night=fresh, **state)
+    assert (decision.memory.night.passed_at is not None) is passes
+    assert any(verb.startswith("scale_out") for verb in verbs(decision)) is not passes
+
+
+def test_no_canary_for_what_drains_already_or_is_not_old_enough() -> None:
+    """Nothing waits for its place: a machine more would only stand there."""
+    fresh = replacing(passed_at=None, opened_at=NOW - 5 * MINUTE, base=2)
+    leaving = old("a", remembered=draining(Purpose.SURPLUS), drain=True, **busy())
+    young = old("a", 50 * MINUTE)
+    for oldest in (leaving, young):
+        night = decided(oldest, new("b"), new("c"), policy_=AT_NOON, night=fresh, good_image=NEW).memory.night
+        assert night.passed_at == NOW
+
+
 def said(events: tuple[Event, ...]) -> list[str]:
     """What is told of the night."""
     return [event.text for event in events if event.kind is EventKind.NIGHT]
