@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
+from scaler.decision import Reason
 from scaler.model import Bridge, CreateIntent, Night, Phase, ShardMemory
 from scaler.policy import ScalingPolicy
 from scaler.process import process_began
@@ -20,6 +21,7 @@ LONGEST_STEP = timedelta(minutes=2)
 """More than this between two looks was not seen, and is not counted."""
 FIRST_IN_TURN_FOR = timedelta(minutes=20)
 """So long a shard whose canary is next may keep the others waiting without having one, or a sign of life."""
+_HELD_BY = frozenset({Reason.ARM_UNKNOWN, Reason.OTHER_OWNER, Reason.CONFIGURATION_INCOMPLETE})
 _MEDIA_FAILURES = 5
 _FAULT_OF_THE_IMAGE = "OSProvisioning"
 
@@ -148,7 +150,7 @@ def _baked(fleet: Fleet, night: Night, canary: Bridge, seen: timedelta) -> Night
         return _with_bad_poll(fleet.policy, night, canary, "its process started anew")
     if not canary.healthy:
         return _with_bad_poll(fleet.policy, night, canary, canary.unhealthy_because or "")
-    if (failed := _media_failures(canary)) is not None:
+    if (failed := media_failures(canary)) is not None:
         return replace(night, failed=failed)
     baked = night.baked_seconds + seen.total_seconds()
     done = baked >= 60 * fleet.policy.canary_bake_minutes
@@ -163,16 +165,16 @@ def _with_bad_poll(policy: ScalingPolicy, night: Night, canary: Bridge, because:
     return replace(night, bad_polls=bad, failed=why)
 
 
-def _media_failures(canary: Bridge) -> str | None:
-    """Health does not see media: at least five, and half of all who came, could not connect."""
-    stats = canary.stats
+def media_failures(bridge: Bridge) -> str | None:
+    """Why it is bad though healthy: at least five, and half of all who came, could not connect."""
+    stats = bridge.stats
     if stats is None or not stats.total_participants:
         return None
     failures = max(stats.total_ice_failed or 0, stats.dtls_failed_endpoints or 0)
     if failures < _MEDIA_FAILURES or 2 * failures < stats.total_participants:
         return None
     return (
-        f"{failures} of {stats.total_participants} endpoints could not connect to {canary.name} (ICE or DTLS)"
+        f"{failures} of {stats.total_participants} endpoints could not connect to {bridge.name} (ICE or DTLS)"
     )
 
 
@@ -198,7 +200,8 @@ def goes_first(
         other = states[name].night
         if other.date != night.date or not other.is_open:
             continue
-        if other.passed_at is not None or other.opened_at is None:
+        over = other.until is not None and other.until <= now
+        if other.passed_at is not None or other.opened_at is None or over:
             continue
         is_earlier = order.index(name) < order.index(me) and now - other.opened_at < FIRST_IN_TURN_FOR
         if other.canary is not None or is_earlier:
@@ -208,8 +211,9 @@ def goes_first(
 
 def _stands_still(state: ShardMemory, now: datetime) -> bool:
     """Paused, or neither heard nor ticked for long: nobody can tell when its canary has a verdict."""
-    since = min((t for t in (state.last_tick_at, state.blind_since) if t is not None), default=None)
-    return state.paused or since is None or now - since >= FIRST_IN_TURN_FOR
+    held = (since for key, since in state.standing.items() if key.partition(":")[0] in _HELD_BY)
+    sinces = [since for since in (state.last_tick_at, state.blind_since, *held) if since is not None]
+    return state.paused or not sinces or now - min(sinces) >= FIRST_IN_TURN_FOR
 
 
 def _order(shards: Sequence[str], day: date) -> list[str]:

@@ -197,7 +197,9 @@ def _drains(fleet: Fleet, state: ShardMemory, growth: Growth, back: tuple[Undrai
     if condemned.actions:
         return condemned
     if state.night.is_open and state.night.passed_at is not None:
-        return condemned + recycle.drains(fleet, state, grew=grew)
+        # The verdict is written down before anything is done on it.
+        written = state.night.passed_at < fleet.now
+        return condemned + (recycle.drains(fleet, state, grew=grew) if written else Shrink())
     return condemned + drains(fleet, state, grew=grew or growth.created > 0)
 
 

@@ -60,16 +60,10 @@ def _why_not_serving(stats: BridgeStats) -> str | None:
     return next((why for ok, why in checks if not ok), None)
 
 
-def remember_poll(memory: BridgeMemory, *, good: bool, sick_from: int, now: datetime) -> BridgeMemory:
-    """
-    Add this poll to the last five, and keep since when it is bad.
-
-    One good poll among `sick_from` bad ones ends nothing: else one that flaps were never sick.
-    """
+def remember_poll(memory: BridgeMemory, *, good: bool, now: datetime) -> BridgeMemory:
+    """Add this poll to the last five, and keep since when it is bad."""
     polls = (memory.polls + ("1" if good else "0"))[-POLLS_REMEMBERED:]
-    if good and polls.count("0") < sick_from:
-        return changed(memory, polls=polls, bad_since=None)
-    return changed(memory, polls=polls, bad_since=memory.bad_since or now)
+    return changed(memory, polls=polls, bad_since=None if good else memory.bad_since or now)
 
 
 def learn_quiet(memory: BridgeMemory, platform: PlatformLoad | None, now: datetime) -> BridgeMemory:

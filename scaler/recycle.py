@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import takewhile
 
 from scaler import demand
-from scaler.canary import is_on_trial, judge, trial
+from scaler.canary import is_on_trial, judge, media_failures, trial
 from scaler.decision import Alert, Drain, Event, EventKind, Reason, Refusal, Undrain, Vote
 from scaler.images import (
     choose_target,
@@ -35,6 +35,7 @@ from scaler.selection import (
     only_healthy,
     refuse,
     too_young,
+    uptime,
 )
 from scaler.watch import delete_by_hand
 from scaler.window import Window, window_at
@@ -173,14 +174,14 @@ def _went_on(fleet: Fleet, state: ShardMemory) -> ShardMemory:
 
 def _needs_no_canary(fleet: Fleet, state: ShardMemory) -> bool:
     """
-    What a new machine would be made of already serves, and a place is free, or none is needed.
+    What a new machine would be made of has served for long enough, and a place is free, or none is needed.
 
     Else, where nothing can leave, each night would add a machine that no day could remove.
     """
-    night, scale_set = state.night, fleet.snapshot.scale_set
+    night = state.night
     if night.opened_at == fleet.now or night.target not in (None, state.good_image):
         return False
-    if all(is_outdated(b, scale_set, night.target) for b in fleet.accepting):
+    if not any(_proves_the_night(fleet, night, bridge) for bridge in fleet.accepting):
         return False
     replaceable, _ = to_replace(fleet, night)
     if not replaceable:
@@ -188,6 +189,15 @@ def _needs_no_canary(fleet: Fleet, state: ShardMemory) -> bool:
     waiting = [b for b in replaceable if b.phase is Phase.READY and too_young(fleet, b) is None]
     enough = _enough_for_load(fleet, state)
     return not waiting or (enough is not None and len(fleet.accepting) > enough)
+
+
+def _proves_the_night(fleet: Fleet, night: Night, bridge: Bridge) -> bool:
+    """It is what a new machine would be, and has stood all that a canary has to."""
+    scale_set, age = fleet.snapshot.scale_set, uptime(bridge.memory, fleet.now)
+    made_of = night.target or (scale_set.image if scale_set is not None else None)
+    same = bridge.instance is not None and bridge.instance.image == made_of
+    baked = age is not None and age >= timedelta(minutes=fleet.policy.canary_bake_minutes)
+    return same and baked and media_failures(bridge) is None and not is_outdated(bridge, scale_set, made_of)
 
 
 def _enough_for_load(fleet: Fleet, state: ShardMemory) -> int | None:
@@ -305,20 +315,25 @@ def surge(fleet: Fleet, state: ShardMemory) -> tuple[int, tuple[Vote, ...], tupl
     missing = min(wanted - len(fleet.accepting) - fleet.pending, size)
     if missing <= 0:
         return 0, (), ()
-    if (hot := _hot(fleet)) is not None:
-        return 0, (), (hot,)
+    if (no := _hot(fleet) or _model_differs(fleet, night)) is not None:
+        return 0, (), (no,)
     because = f"{night.base} must accept while {len(waiting)} wait to be replaced"
     return missing, (Vote("night", f"{wanted}", because),), ()
 
 
 def _canary(fleet: Fleet, state: ShardMemory) -> tuple[int, tuple[Vote, ...], tuple[Refusal, ...]]:
-    no, night, scale_set = may_start_canary(fleet, state), state.night, fleet.snapshot.scale_set
-    if no is None and night.target is not None and (scale_set is None or scale_set.image != night.target):
-        no = refuse(Reason.IMAGE_NOT_SET, f"the model does not name {_version(night.target)} yet")
-    if no is not None:
+    night = state.night
+    if (no := may_start_canary(fleet, state) or _model_differs(fleet, night)) is not None:
         return 0, (), (no,)
     because = f"the canary of the night, made of {_version(night.target)}" if night.target else "its canary"
     return 1, (Vote("night", f"{len(fleet.accepting) + fleet.pending + 1}", because),), ()
+
+
+def _model_differs(fleet: Fleet, night: Night) -> Refusal | None:
+    scale_set = fleet.snapshot.scale_set
+    if night.target is None or (scale_set is not None and scale_set.image == night.target):
+        return None
+    return refuse(Reason.IMAGE_NOT_SET, f"the model does not name {_version(night.target)} yet")
 
 
 def leaving(fleet: Fleet) -> tuple[Bridge, ...]:
@@ -483,8 +498,8 @@ def progress(fleet: Fleet, state: ShardMemory, refusals: tuple[Refusal, ...]) ->
 def _waits_for(fleet: Fleet, state: ShardMemory, refusals: tuple[Refusal, ...]) -> str:
     if is_on_trial(fleet, state.night):
         return "the canary to accept calls" if state.night.accepted_at is None else "the canary to be proved"
-    drained = [b for b in to_replace(fleet, state.night)[0] if b.phase is Phase.DRAINING]
-    for bridge in (*leaving(fleet), *drained):
+    due = to_replace(fleet, state.night)[0] if state.night.passed_at is not None else ()
+    for bridge in (*leaving(fleet), *(b for b in due if b.phase is Phase.DRAINING)):
         busy = not_idle(fleet, bridge)
         if bridge.phase is Phase.DRAINING and busy is not None:
             return f"{bridge.name} to empty"

@@ -255,7 +255,7 @@ def _bridge(
     stats = poll.stats if fresh else None
     memory = learn_support(memory, poll, log)
     because = why_unhealthy(memory, instance, poll, fresh=fresh)
-    memory = remember_poll(memory, good=because is None, sick_from=policy.unhealthy_polls, now=now)
+    memory = remember_poll(memory, good=because is None, now=now)
     load = demand.measure(memory, stats, platform, policy)
     memory = changed(
         memory,

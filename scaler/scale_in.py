@@ -118,23 +118,16 @@ def _is_still_gone(bridge: Bridge) -> bool:
 
 def _again(fleet: Fleet, bridge: Bridge) -> Shrink:
     """ARM was asked and still lists it without deleting it: a failed delete, or a call that was lost."""
-    if bridge.instance is None or bridge.instance.is_deleting:
+    if not _was_kept(bridge):
         return Shrink()
     due = bridge.memory.delete_not_before
     if due is not None and fleet.now < due:
         return _no(refuse(Reason.RETRY_LATER, f"the next delete is tried at {due:%H:%M:%S} UTC", bridge))
-    finish = _finish(fleet, bridge, free=True)
-    if finish.actions or not _was_given_up(fleet, bridge):
-        return finish
-    no = _not_proved_dead(fleet, bridge)
-    return _no(no) if no is not None else _do(_delete_dead(bridge))
+    return _finish(fleet, bridge, free=True)
 
 
-def _was_given_up(fleet: Fleet, bridge: Bridge) -> bool:
-    """Deleted as dead: never told to end, so its exit need not show. It is proved anew as it was then."""
-    memory = bridge.memory
-    never_told = memory.ever_ready and memory.purpose is None
-    return never_told and fleet.policy.replace_dead_after_minutes is not None
+def _was_kept(bridge: Bridge) -> bool:
+    return bridge.instance is not None and not bridge.instance.is_deleting
 
 
 # Fence: drained, settled, and found empty long enough
@@ -401,6 +394,18 @@ def dead(fleet: Fleet) -> Shrink:
         if step.actions and result.actions:
             step = _no(refuse(Reason.ONE_PER_TICK, "another machine is deleted in this tick", bridge))
         result += step
+    return result + _dead_again(fleet)
+
+
+def _dead_again(fleet: Fleet) -> Shrink:
+    """Ask again for a dead one that Azure kept: never told to end, so its exit need not show."""
+    result, now = Shrink(), fleet.now
+    for bridge in fleet.deleting:
+        memory, due = bridge.memory, bridge.memory.delete_not_before
+        given_up = memory.phase is Phase.DELETING and memory.ever_ready and memory.purpose is None
+        if given_up and _was_kept(bridge) and memory.operation is None and (due is None or now >= due):
+            no = _not_proved_dead(fleet, bridge)
+            result += _no(no) if no is not None else _do(_delete_dead(bridge))
     return result
 
 
@@ -420,8 +425,8 @@ def _not_proved_dead(fleet: Fleet, bridge: Bridge) -> Refusal | None:
         return refuse(Reason.DEAD_NOT_PROVEN, "fewer than 2 others accept calls", bridge)
     if quiet is None or fleet.now - quiet < DEAD_QUIET_FOR:
         return refuse(Reason.DEAD_NOT_PROVEN, "Azure Monitor does not show 30 quiet minutes", bridge)
-    if bridge.poll.reach is Reach.ANSWERED or "1" in bridge.memory.polls:
-        return refuse(Reason.DEAD_NOT_PROVEN, "its port answers, or did in one of the last polls", bridge)
+    if bridge.poll.reach is Reach.ANSWERED:
+        return refuse(Reason.DEAD_NOT_PROVEN, "its port still answers", bridge)
     return None
 
 

@@ -33,6 +33,8 @@ LEASE_SECONDS = 150.0
 """Longer than a tick may take, plus the longest call and its margin; a crash costs two ticks."""
 TICK_DEADLINE_SECONDS = 50.0
 """Below the function's own time-out, after which the host would kill the worker and all shards."""
+ELSEWHERE_SECONDS = 5.0
+"""How long another shard's scale set may keep this one's tick."""
 ALERT_PACE = timedelta(seconds=20)
 ROWS_STAND = timedelta(minutes=5)
 """How long a process goes on with what it wrote itself; by then a row mended by hand is read."""
@@ -300,8 +302,9 @@ class Engine:
             return frozenset()
         others = [other for other in self.shards.values() if other is not shard]
         try:
-            models = await asyncio.gather(*(other.ears.cloud.scale_set() for other in others))
-        except (TryNextTick, Refused):
+            async with asyncio.timeout(ELSEWHERE_SECONDS):
+                models = await asyncio.gather(*(other.ears.cloud.scale_set() for other in others))
+        except (TryNextTick, Refused, TimeoutError):
             return None
         found: set[str | None] = {model.image for model in models}
         for rows in await asyncio.gather(*(self.store.load(other.name) for other in others)):

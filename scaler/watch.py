@@ -11,7 +11,7 @@ from scaler.health import OUTAGE
 from scaler.model import Bridge, Phase, Purpose, ShardMemory
 from scaler.policy import ScalingPolicy
 from scaler.process import restarted_lately
-from scaler.selection import Fleet, Silence, bad_polls, is_condemned, silence
+from scaler.selection import Fleet, Silence, is_condemned, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
 DELETE_IS_LATE_AFTER = timedelta(minutes=15)
@@ -135,11 +135,10 @@ def _said(heard: Silence) -> str:
 
 def _sick_alert(bridge: Bridge) -> Alert:
     since = bridge.memory.bad_since
-    why = bridge.unhealthy_because or f"well now, bad in {bad_polls(bridge.memory)} of the last polls"
     return Alert(
         "sick",
         bridge.name,
-        f"not healthy since {since:%H:%M:%S} UTC ({why}). It may still carry calls; "
+        f"not healthy since {since:%H:%M:%S} UTC ({bridge.unhealthy_because}). It may still carry calls; "
         f"when you know that it does not: {delete_by_hand(bridge)}",
     )
 

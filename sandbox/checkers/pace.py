@@ -24,7 +24,6 @@ from scaler.model import (
     Command,
     CommandKind,
     CommandState,
-    Night,
     Phase,
     Purpose,
     Reach,
@@ -104,6 +103,7 @@ class PaceChecker:
         view = View(told, self.policy, self._stats_before)
         self._against_sleep(view)
         self._against_opening(view)
+        self._against_sparing(view)
         self._against_order(view)
         self._against_waiting(view)
         self._remember_end(view)
@@ -239,21 +239,11 @@ class PaceChecker:
     def _against_verdict(self, view: View) -> list[str]:
         """A night drains after its canary accepted calls for the time that it bakes."""
         night = view.night()
-        if night is None or night.passed_at is None:
+        if night is None or night.canary is None or night.passed_at is None:
             return []
-        if night.canary is None:
-            return self._against_none(view, night)
         since, bake = self._lately.accepting_since.get(night.canary), self.policy.canary_bake_minutes
         baked = since is not None and (night.passed_at - since + self.slack() >= timedelta(minutes=bake))
         return _failed((baked, f"its canary accepts since {since}, and has to for {bake:g} min"))
-
-    def _against_none(self, view: View, night: Night) -> list[str]:
-        """Without a canary only where a bridge that accepted before runs what a new machine would."""
-        of_it = {vm_id for vm_id, each in view.listed.items() if night.target in (None, each.image)}
-        accepted = [since for vm_id, since in self._lately.accepting_since.items() if vm_id in of_it]
-        passed_at = night.passed_at
-        serves = passed_at is not None and any(since - self.slack() <= passed_at for since in accepted)
-        return _failed((serves, "no canary, and no bridge that accepted runs the night's image"))
 
     def _lasted(self, act: Act, since: datetime | None, window: timedelta) -> bool:
         return since is None or act.host_now - since + self.slack() >= window
@@ -318,6 +308,19 @@ class PaceChecker:
         newest = {max(usable - blocked.keys(), key=_in_numbers, default=None) for blocked in blocks}
         if night.target not in newest:
             self.court.accuse(NAME, f"the night opens for {night.target}, and the newest is {newest}")
+
+    def _against_sparing(self, view: View) -> None:
+        """A night goes without a canary only where a bridge stands for as long as one bakes."""
+        before, stored = view.state(), self.store.table(self.shard).states.get("state")
+        night = stored.value.night if stored is not None else None
+        if before is None or night is None or night.canary is not None or night.passed_at != view.told.now:
+            return
+        known, bake = view.told.scale_set, timedelta(minutes=self.policy.canary_bake_minutes)
+        made_of = night.target or (known.image if known is not None else None)
+        of_it = [vm_id for vm_id in view.accepting() if view.listed[vm_id].image == made_of]
+        since = [view.listed[vm_id].time_created for vm_id in of_it]
+        if not any(each is not None and view.told.now - each + self.slack() >= bake for each in since):
+            self.court.accuse(NAME, f"no canary, and no bridge of {made_of} has stood for {bake}")
 
     def _against_order(self, view: View) -> None:
         """Drains are taken back youngest first; what was asked for in vain is passed over."""

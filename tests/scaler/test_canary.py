@@ -233,6 +233,7 @@ def test_one_shard_after_another_tries_its_canary() -> None:
         {"ended_at": NOW},
         {"date": "2026-11-17"},
         {"opened_at": NOW - 20 * MINUTE},  # it had its chance
+        {"canary": "vm-c", "until": NOW},  # over, and not closed
     ],
 )
 def test_a_shard_that_is_through_or_cannot_start_keeps_nobody_waiting(changes: dict[str, Any]) -> None:
@@ -252,6 +253,9 @@ def test_a_shard_that_is_through_or_cannot_start_keeps_nobody_waiting(changes: d
         ({"blind_since": NOW - 19 * MINUTE}, True),
         ({"last_tick_at": NOW - 20 * MINUTE}, False),
         ({"last_tick_at": None}, False),
+        ({"standing": {"arm_unknown:": NOW - 20 * MINUTE}}, False),
+        ({"standing": {"other_owner:": NOW - 19 * MINUTE}}, True),
+        ({"standing": {"hot:": NOW - HOUR}}, True),
     ],
 )
 def test_a_canary_that_nobody_can_judge_holds_up_no_other_shard(changes: dict[str, Any], waits: bool) -> None:

@@ -50,6 +50,17 @@ def new(name: str, **changes: Any) -> Bridge:
     return bridge(name, HOUR / 2, **{"arm": {"image": NEW}, **changes})
 
 
+def young(name: str) -> Bridge:
+    """The same a minute too young to prove its image."""
+    return bridge(name, 29 * MINUTE, arm={"image": NEW})
+
+
+def deaf(name: str) -> Bridge:
+    """The same that nobody's media reaches."""
+    stats = {"total_participants": 8, "total_ice_failed": 6}
+    return new(name, **stats)
+
+
 def replacing(**changes: Any) -> Night:
     """A night whose canary was proved a while ago, with two bridges that must accept."""
     fields = {"date": "2026-11-18", "opened_at": NOW - HOUR, "until": NOW + HOUR, "target": NEW, "base": 2}
@@ -211,8 +222,14 @@ def test_a_night_whose_work_vanished_buys_no_canary() -> None:
         ([new("b")], {"surplus_since": NOW - HOUR}, False),
         ([old("b"), old("c")], {"surplus_since": NOW - HOUR}, False),
         ([new("b"), new("c")], {"surplus_since": NOW - HOUR, "good_image": OLD}, False),
+        ([young("b"), young("c")], {"surplus_since": NOW - HOUR}, False),
+        ([young("b"), new("c")], {"surplus_since": NOW - HOUR}, True),
+        ([deaf("b"), deaf("c")], {"surplus_since": NOW - HOUR}, False),
     ],
-    ids=["to spare", "not for long", "at the minimum", "nothing runs it", "not proved"],
+    ids=[
+        *("to spare", "not for long", "at the minimum", "nothing runs it", "not proved"),
+        *("all too young", "one is old enough", "without media"),
+    ],
 )
 def test_no_canary_where_its_image_is_proved_and_there_is_a_bridge_to_spare(
     others: list[Bridge], changes: dict[str, Any], passes: bool
@@ -235,6 +252,25 @@ def test_no_canary_for_what_drains_already_or_is_not_old_enough() -> None:
     for oldest in (leaving, young):
         night = decided(oldest, new("b"), new("c"), policy_=AT_NOON, night=fresh, good_image=NEW).memory.night
         assert night.passed_at == NOW
+
+
+def test_without_images_of_ours_what_the_model_names_has_to_have_served() -> None:
+    """A person set the model anew: what comes of it nobody has seen."""
+    without = replace(AT_NOON, image_definition_id=None)
+    fresh = replacing(passed_at=None, opened_at=NOW - 5 * MINUTE, target=None, oldest="vm-a")
+    state: dict[str, Any] = {"night": fresh, "surplus_since": NOW - HOUR}
+    them = (old("a"), old("b"), old("c"))
+    for image, passes in ((OLD, True), (NEW, False)):
+        decision = decided(*them, policy_=without, scale_set=scale_set(3, image=image), **state)
+        assert (decision.memory.night.passed_at is not None) is passes
+        assert not any(isinstance(action, Drain) for action in decision.actions)
+
+
+def test_what_replaces_the_others_is_made_of_the_target() -> None:
+    """Somebody changed the model behind the verdict: it is set first."""
+    changed_model = at_night(old("a"), old("b"), scale_set=scale_set(2, image=OLD))
+    assert Reason.IMAGE_NOT_SET in reasons(changed_model)
+    assert [action.verb for action in changed_model.actions] == ["set_image"]
 
 
 def said(events: tuple[Event, ...]) -> list[str]:

@@ -13,7 +13,6 @@ from scaler.health import why_unhealthy
 from scaler.model import BridgeStats, Instance, Phase, PlatformLoad, Poll, Power, Purpose, Reach
 from scaler.passive import is_proved_empty
 from scaler.reflect import Heard, reflect
-from scaler.selection import is_sick
 from tests.scaler.builders import (
     HOUR,
     MINUTE,
@@ -384,21 +383,6 @@ def test_five_polls_are_remembered_and_since_when_they_are_bad() -> None:
     assert shard["a"].polls == "10010"
     assert shard["a"].bad_since == shard.now
     assert shard["a"].pressure is not None
-
-
-def test_a_good_poll_among_bad_ones_does_not_make_a_bridge_well() -> None:
-    """Bad in two polls of three it is sick after five minutes; fewer than three bad of five are well."""
-    shard = Shard().remember(memory("a"))
-    for answer in (silent(), silent(), poll(), silent()):
-        shard.tick({A: answer})
-    since = shard.now
-    for answer in (silent(), poll(), silent(), silent(), poll()):
-        shard.tick({A: answer})
-    assert (shard["a"].polls, shard["a"].bad_since) == ("01001", since)
-    assert is_sick(shard["a"], policy(), since + 5 * MINUTE)
-    assert not is_sick(shard["a"], policy(), since + 5 * MINUTE - SECOND)
-    shard.tick({A: poll()})
-    assert (shard["a"].polls, shard["a"].bad_since) == ("10011", None)
 
 
 def test_quiet_machines_and_stuck_relay_counters_are_remembered_since_when() -> None:

@@ -458,7 +458,6 @@ DEAD = {
         ({"remembered": {**DEAD, "platform_quiet_since": None}}, 2, []),
         ({"remembered": {**DEAD, "bad_since": NOW - 29 * MINUTE}}, 2, []),
         ({"poll_": poll(stats=None)}, 2, []),
-        ({"remembered": {**DEAD, "polls": "01000"}}, 2, []),
         ({"remembered": {**DEAD, **draining()}}, 2, []),
     ],
 )
@@ -503,6 +502,15 @@ def test_a_dead_bridge_that_azure_kept_is_asked_for_again_on_the_same_proof(
     alive = [bridge(name, 50 * MINUTE) for name in "bc"]
     decision = decided(kept, *alive, policy_=policy(replace_dead_after_minutes=minutes))
     assert [a.cause for a in decision.actions if isinstance(a, Delete)] == ([Cause.DEAD] if again else [])
+
+
+@pytest.mark.parametrize("held", [{"paused": True}, {"unlisted": frozenset({"vm-z"})}, {"blind_since": NOW}])
+def test_the_dead_are_asked_for_again_only_where_they_would_be_the_first_time(held: dict[str, Any]) -> None:
+    """Without an exit it is no finishing: a pause, or a list that lacks a machine, waits."""
+    kept = unheard("a", 9 * HOUR, remembered=KEPT)
+    alive = [bridge(name, 50 * MINUTE) for name in "bc"]
+    allowed = policy(replace_dead_after_minutes=30)
+    assert not [a for a in decided(kept, *alive, policy_=allowed, **held).actions if isinstance(a, Delete)]
 
 
 # Found by changing the rules line by line: what no test noticed before

@@ -127,7 +127,7 @@ SEEDS = range(1, 31)
         ("less than three ticks ago", sets(scaler.watch, "BLIND_UNTIL_CLEAR_TICKS", 1), None, range(13, 43)),
         ("refused for", sets(scaler.passive, "EXIT_PROOF", timedelta(0)), None, SEEDS),
         ("its canary accepts since", sets(scaler.canary, "_baked", _proves_at_once), None, SEEDS),
-        ("no canary, and", sets(scaler.recycle, "_needs_no_canary", lambda *_args: True), None, SEEDS),
+        ("no canary, and no", sets(scaler.recycle, "_needs_no_canary", lambda *_args: True), None, SEEDS),
         ("does not open", sets(scaler.recycle, "_open", lambda _fleet, state: state), None, SEEDS),
         ("opens once more", sets(scaler.recycle, "_window_to_open", _opens_all_night), None, SEEDS),
         ("and the newest is", sets(scaler.recycle, "choose_target", _oldest_version), None, SEEDS),
