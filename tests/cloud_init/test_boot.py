@@ -28,6 +28,8 @@ pytestmark = needs("bash", "curl", "jq")
 
 ESCAPED = json.dumps(PASSWORD, ensure_ascii=False)[1:-1]
 PHASES = ["settings", "address", "secrets", "configuration", "start", "membership", "health", "accepting"]
+A_BOOT_AND_MORE = 6.0
+"""Seconds in which JVB starts and is waited for in vain, also on a machine that is busy with other things."""
 
 
 def only_report(world: World) -> dict[str, Any]:
@@ -195,7 +197,7 @@ def test_a_jvb_that_never_becomes_a_bridge_is_stopped_and_masked(
     """When time is up JVB is stopped for good, then the phase and the last lines of its log are told."""
     with machine(tmp_path, world := World()) as vm:
         vm.behave(**behaviour)
-        assert vm.boot(seconds=2.5).returncode == 1
+        assert vm.boot(seconds=A_BOOT_AND_MORE).returncode == 1
         assert vm.is_masked()
         assert not vm.jvb_runs()
         calls = (vm.root / "systemd/calls").read_text()
@@ -212,7 +214,7 @@ def test_a_late_boot_never_ends_a_call(tmp_path: Path):
     """A bridge that was opened meanwhile and carries a call is drained and left running, and that is told."""
     with machine(tmp_path, world := World()) as vm:
         vm.behave(health=500, conferences=1)
-        assert vm.boot(seconds=2.5).returncode == 1
+        assert vm.boot(seconds=A_BOOT_AND_MORE).returncode == 1
         assert vm.jvb_runs()
         assert vm.is_drained()
         assert not vm.is_masked()
@@ -289,7 +291,7 @@ def test_the_secret_is_nowhere_but_in_jvb_conf(tmp_path: Path):
     """Neither what the boot says, nor the call-back of a failure, nor any other file has the password."""
     with machine(tmp_path, world := World()) as vm:
         vm.behave(health=500)
-        done = vm.boot(seconds=2.5)
+        done = vm.boot(seconds=A_BOOT_AND_MORE)
         assert done.returncode == 1
         files = [path for path in tmp_path.rglob("*") if path.is_file()]
         holders = {path.name for path in files if PASSWORD in (text := path.read_text()) or ESCAPED in text}
