@@ -387,22 +387,27 @@ def dead(fleet: Fleet) -> Shrink:
         return Shrink()
     result = Shrink()
     for bridge in fleet.sick:
-        since = bridge.memory.bad_since
-        if bridge.phase is not Phase.READY or since is None or fleet.now - since < timedelta(minutes=minutes):
+        if bridge.phase is not Phase.READY or not _is_bad_for(fleet, bridge, minutes):
             continue
         step = _replace_dead(fleet, bridge)
         if step.actions and result.actions:
             step = _no(refuse(Reason.ONE_PER_TICK, "another machine is deleted in this tick", bridge))
         result += step
-    return result + _dead_again(fleet)
+    return result + _dead_again(fleet, minutes)
 
 
-def _dead_again(fleet: Fleet) -> Shrink:
+def _is_bad_for(fleet: Fleet, bridge: Bridge, minutes: float) -> bool:
+    since = bridge.memory.bad_since
+    return since is not None and fleet.now - since >= timedelta(minutes=minutes)
+
+
+def _dead_again(fleet: Fleet, minutes: float) -> Shrink:
     """Ask again for a dead one that Azure kept: never told to end, so its exit need not show."""
     result, now = Shrink(), fleet.now
     for bridge in fleet.deleting:
         memory, due = bridge.memory, bridge.memory.delete_not_before
         given_up = memory.phase is Phase.DELETING and memory.ever_ready and memory.purpose is None
+        given_up = given_up and _is_bad_for(fleet, bridge, minutes)  # it may have come back meanwhile
         if given_up and _was_kept(bridge) and memory.operation is None and (due is None or now >= due):
             no = _not_proved_dead(fleet, bridge)
             result += _no(no) if no is not None else _do(_delete_dead(bridge))

@@ -492,6 +492,7 @@ KEPT = {**DEAD, "phase": Phase.DELETING, "phase_since": NOW - HOUR, "delete_not_
         ({"platform_quiet_since": None}, 30, False),
         ({"delete_not_before": NOW + SECOND}, 30, False),
         ({"purpose": Purpose.TEAR_DOWN}, 30, False),
+        ({"bad_since": NOW - 29 * MINUTE}, 30, False),
     ],
 )
 def test_a_dead_bridge_that_azure_kept_is_asked_for_again_on_the_same_proof(
