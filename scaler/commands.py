@@ -28,7 +28,7 @@ from scaler.model import (
     ShardMemory,
     Snapshot,
 )
-from scaler.scale_in import delete_in_flight
+from scaler.scale_in import delete_in_flight, may_send
 from scaler.selection import Fleet, is_sick, oldest, refuse
 from scaler.watch import SHUTTING_DOWN_TOO_LONG
 
@@ -330,6 +330,9 @@ def _replace(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
     if not stopped and shows_traffic(bridge.platform):
         text = "Azure Monitor sees traffic leave it, which may be calls: stop its JVB or the VM first"
         return refuse(Reason.STILL_SERVING, text, bridge)
+    # It often hangs for a call that slipped in: there, what is not measured is not quiet.
+    if hangs and not stopped and (sends := may_send(fleet, bridge)) is not None:
+        return refuse(Reason.STILL_SERVING, f"{sends}, which may be calls: stop the VM first", bridge)
     if bridge.phase is not Phase.DELETING and delete_in_flight(fleet):
         return refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge)
     return Delete(bridge.vm_id, Cause.REPLACED, _because(command))

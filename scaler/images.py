@@ -158,9 +158,9 @@ def prunings(fleet: Fleet, state: ShardMemory) -> tuple[PruneImage, ...]:
     newest_first = sorted(
         (v.id for v in nightly.versions if version_order(v.id)), key=version_order, reverse=True
     )
-    needed = _needed(fleet, state, nightly.needed_elsewhere)
-    if needed is None:
+    if nightly.needed_elsewhere is None:
         return ()
+    needed = _needed(fleet, state) | nightly.needed_elsewhere
     return tuple(
         PruneImage(image, f"older than the newest {VERSIONS_KEPT}, and nothing is made of it")
         for image in newest_first[VERSIONS_KEPT:]
@@ -168,10 +168,7 @@ def prunings(fleet: Fleet, state: ShardMemory) -> tuple[PruneImage, ...]:
     )
 
 
-def _needed(fleet: Fleet, state: ShardMemory, elsewhere: frozenset[str] | None) -> set[str | None] | None:
-    """None: not known, since another scale set does not tell what it makes."""
-    if elsewhere is None:
-        return None
+def _needed(fleet: Fleet, state: ShardMemory) -> set[str | None]:
     scale_set = fleet.snapshot.scale_set
     used = {b.instance.image for b in fleet.bridges if b.instance}
-    return {*used, *elsewhere, state.good_image, state.night.target, scale_set.image if scale_set else None}
+    return {*used, state.good_image, state.night.target, scale_set.image if scale_set else None}

@@ -29,6 +29,7 @@ from scaler.selection import (
     DRAIN_TERMS,
     SAFETY_TERMS,
     Fleet,
+    bad_polls,
     is_condemned,
     not_idle,
     objections,
@@ -181,7 +182,8 @@ def _needs_no_canary(fleet: Fleet, state: ShardMemory) -> bool:
     night = state.night
     if night.opened_at == fleet.now or night.target not in (None, state.good_image):
         return False
-    if not any(_proves_the_night(fleet, night, bridge) for bridge in fleet.accepting):
+    of_it = [bridge for bridge in fleet.accepting if _is_as_new_ones(fleet, night, bridge)]
+    if any(map(media_failures, of_it)) or not any(_has_baked(fleet, bridge) for bridge in of_it):
         return False
     replaceable, _ = to_replace(fleet, night)
     if not replaceable:
@@ -191,13 +193,18 @@ def _needs_no_canary(fleet: Fleet, state: ShardMemory) -> bool:
     return not waiting or (enough is not None and len(fleet.accepting) > enough)
 
 
-def _proves_the_night(fleet: Fleet, night: Night, bridge: Bridge) -> bool:
-    """It is what a new machine would be, and has stood all that a canary has to."""
-    scale_set, age = fleet.snapshot.scale_set, uptime(bridge.memory, fleet.now)
+def _is_as_new_ones(fleet: Fleet, night: Night, bridge: Bridge) -> bool:
+    scale_set = fleet.snapshot.scale_set
     made_of = night.target or (scale_set.image if scale_set is not None else None)
     same = bridge.instance is not None and bridge.instance.image == made_of
-    baked = age is not None and age >= timedelta(minutes=fleet.policy.canary_bake_minutes)
-    return same and baked and media_failures(bridge) is None and not is_outdated(bridge, scale_set, made_of)
+    return same and not is_outdated(bridge, scale_set, made_of)
+
+
+def _has_baked(fleet: Fleet, bridge: Bridge) -> bool:
+    """Up for as long as a canary has to be, and not bad in as many polls as would condemn one."""
+    age = uptime(bridge.memory, fleet.now)
+    old_enough = age is not None and age >= timedelta(minutes=fleet.policy.canary_bake_minutes)
+    return old_enough and bad_polls(bridge.memory) < fleet.policy.unhealthy_polls
 
 
 def _enough_for_load(fleet: Fleet, state: ShardMemory) -> int | None:

@@ -307,7 +307,7 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     if memory.asked_by is None:
         return _cannot_reach(bridge, refuse(Reason.NOT_OURS, "we did not ask for it", bridge))
     if action is None:
-        unproved = _may_send(fleet, bridge) or _no_longer_known(bridge) or memory.failure
+        unproved = may_send(fleet, bridge) or _no_longer_known(bridge) or memory.failure
         why = refuse(Reason.CANNOT_REACH, f"a process may be serving on it: {unproved or ''}", bridge)
         return _cannot_reach(bridge, why)
     if not _has_witness(fleet, bridge):
@@ -319,7 +319,7 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     return _do(action)
 
 
-def _may_send(fleet: Fleet, bridge: Bridge) -> str | None:
+def may_send(fleet: Fleet, bridge: Bridge) -> str | None:
     """Why traffic may leave it, as far as Azure Monitor can tell; unknown is not quiet."""
     if shows_traffic(bridge.platform):
         return "Azure Monitor sees traffic leave it"
@@ -335,7 +335,7 @@ def _removal(fleet: Fleet, bridge: Bridge) -> Action | None:
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and ARM says that it does not run")
     # REST may be bound elsewhere, or the address be another machine's: traffic outweighs a refusal.
     refused = memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED
-    if refused and _may_send(fleet, bridge) is None:
+    if refused and may_send(fleet, bridge) is None:
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and its port is refused")
     drained = not bridge.healthy and bridge.observed_drain is True
     if drained and is_proved_empty(memory) and _no_longer_known(bridge) is None:
@@ -407,8 +407,9 @@ def _dead_again(fleet: Fleet, minutes: float) -> Shrink:
     for bridge in fleet.deleting:
         memory, due = bridge.memory, bridge.memory.delete_not_before
         given_up = memory.phase is Phase.DELETING and memory.ever_ready and memory.purpose is None
-        given_up = given_up and _is_bad_for(fleet, bridge, minutes)  # it may have come back meanwhile
-        if given_up and _was_kept(bridge) and memory.operation is None and (due is None or now >= due):
+        waits = not _was_kept(bridge) or memory.operation is not None or (due is not None and now < due)
+        # It may have come back meanwhile: it has to be bad for as long as at the first time.
+        if given_up and not waits and _is_bad_for(fleet, bridge, minutes):
             no = _not_proved_dead(fleet, bridge)
             result += _no(no) if no is not None else _do(_delete_dead(bridge))
     return result

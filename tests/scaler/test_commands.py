@@ -472,6 +472,10 @@ def test_a_machine_that_hangs_behind_its_fence_may_be_given_up():
         decision = replaced(serves, bridge("b"))
         assert "delete a" not in verbs(decision)
         assert Reason.STILL_SERVING in reasons(decision, "a")
+    unmeasured = replaced(unheard("a", remembered=fenced), bridge("b"), measures=True)
+    assert Reason.STILL_SERVING in reasons(unmeasured, "a")
+    off = unheard("a", remembered=fenced, arm={"power": Power.STOPPED}, reach=Reach.NOT_ASKED)
+    assert "delete a" in verbs(replaced(off, bridge("b"), measures=True))
 
 
 def test_one_delete_at_a_time_also_by_command():

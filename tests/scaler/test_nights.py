@@ -451,13 +451,19 @@ async def test_an_image_is_built_before_the_night_and_used_in_it() -> None:
     assert left == ["0.9.10", "0.9.11", "0.9.12", *(f"0.9.{n}" for n in range(5, 10)), "1.0.0", "1.0.1"]
 
 
-async def test_a_version_that_another_shard_needs_is_not_deleted() -> None:
-    """Two shards of one gallery image: what one of them still runs outlives the pruning of the other."""
+def two_shards_of_one_image() -> InProcess:
+    """Two hours before the evening; the template has made twelve versions more."""
     config = fleet_of(1, start=EVENING - timedelta(hours=2), shards=("jvb-a", "jvb-b"))
     it = install(config, image_template_id=TEMPLATE)
     it.world.galleries.add_template(TEMPLATE, DEFINITION)
     for number in range(1, 13):
         publish(it, f"1.1.{number}")
+    return it
+
+
+async def test_a_version_that_another_shard_needs_is_not_deleted() -> None:
+    """Two shards of one gallery image: what one of them still runs outlives the pruning of the other."""
+    it = two_shards_of_one_image()
     other = it.engine.shards["jvb-b"]
     object.__setattr__(other, "policy", replace(other.policy, recycle="off"))
     await until(it, "06:00")
@@ -469,11 +475,7 @@ async def test_a_version_that_another_shard_needs_is_not_deleted() -> None:
 
 async def test_what_another_shard_would_make_is_not_deleted() -> None:
     """It knows no gallery, runs another version, and its model names one: by day it buys of that."""
-    config = fleet_of(1, start=EVENING - timedelta(hours=2), shards=("jvb-a", "jvb-b"))
-    it = install(config, image_template_id=TEMPLATE)
-    it.world.galleries.add_template(TEMPLATE, DEFINITION)
-    for number in range(1, 13):
-        publish(it, f"1.1.{number}")
+    it = two_shards_of_one_image()
     other = it.engine.shards["jvb-b"]
     policy = replace(other.policy, recycle="off", image_definition_id=None, image_template_id=None)
     object.__setattr__(other, "policy", policy)
@@ -486,11 +488,7 @@ async def test_what_another_shard_would_make_is_not_deleted() -> None:
 
 async def test_a_shard_that_does_not_tell_what_it_makes_stops_the_pruning() -> None:
     """Unknown is not unneeded."""
-    config = fleet_of(1, start=EVENING - timedelta(hours=2), shards=("jvb-a", "jvb-b"))
-    it = install(config, image_template_id=TEMPLATE)
-    it.world.galleries.add_template(TEMPLATE, DEFINITION)
-    for number in range(1, 13):
-        publish(it, f"1.1.{number}")
+    it = two_shards_of_one_image()
 
     def silent(call: str, **_details: Any) -> None:
         raise TryNextTick(f"no answer to {call}")

@@ -61,6 +61,11 @@ def deaf(name: str) -> Bridge:
     return new(name, **stats)
 
 
+def flapping(name: str) -> Bridge:
+    """The same that is well now, and was bad in three of the last polls."""
+    return new(name, remembered={"polls": "01001"})
+
+
 def replacing(**changes: Any) -> Night:
     """A night whose canary was proved a while ago, with two bridges that must accept."""
     fields = {"date": "2026-11-18", "opened_at": NOW - HOUR, "until": NOW + HOUR, "target": NEW, "base": 2}
@@ -225,10 +230,12 @@ def test_a_night_whose_work_vanished_buys_no_canary() -> None:
         ([young("b"), young("c")], {"surplus_since": NOW - HOUR}, False),
         ([young("b"), new("c")], {"surplus_since": NOW - HOUR}, True),
         ([deaf("b"), deaf("c")], {"surplus_since": NOW - HOUR}, False),
+        ([deaf("b"), new("c")], {"surplus_since": NOW - HOUR}, False),
+        ([flapping("b"), flapping("c")], {"surplus_since": NOW - HOUR}, False),
     ],
     ids=[
         *("to spare", "not for long", "at the minimum", "nothing runs it", "not proved"),
-        *("all too young", "one is old enough", "without media"),
+        *("all too young", "one is old enough", "without media", "one without media", "flapping"),
     ],
 )
 def test_no_canary_where_its_image_is_proved_and_there_is_a_bridge_to_spare(
@@ -248,8 +255,8 @@ def test_no_canary_for_what_drains_already_or_is_not_old_enough() -> None:
     """Nothing waits for its place: a machine more would only stand there."""
     fresh = replacing(passed_at=None, opened_at=NOW - 5 * MINUTE, base=2)
     leaving = old("a", remembered=draining(Purpose.SURPLUS), drain=True, **busy())
-    young = old("a", 50 * MINUTE)
-    for oldest in (leaving, young):
+    fresh_start = old("a", 50 * MINUTE)
+    for oldest in (leaving, fresh_start):
         night = decided(oldest, new("b"), new("c"), policy_=AT_NOON, night=fresh, good_image=NEW).memory.night
         assert night.passed_at == NOW
 
