@@ -386,14 +386,19 @@ def dead(fleet: Fleet) -> Shrink:
     if minutes is None:
         return Shrink()
     result = Shrink()
-    for bridge in fleet.sick:
-        if bridge.phase is not Phase.READY or not _is_bad_for(fleet, bridge, minutes):
-            continue
+    for bridge in _to_replace(fleet, minutes):
         step = _replace_dead(fleet, bridge)
         if step.actions and result.actions:
             step = _no(refuse(Reason.ONE_PER_TICK, "another machine is deleted in this tick", bridge))
         result += step
-    return result + _dead_again(fleet, minutes)
+    return result
+
+
+def _to_replace(fleet: Fleet, minutes: float) -> tuple[Bridge, ...]:
+    """Bridges that are dead for so long, and behind them those that Azure kept when it should delete them."""
+    silent = (b for b in fleet.sick if b.phase is Phase.READY)
+    kept = (b for b in fleet.deleting if _is_kept(fleet, b))
+    return tuple(b for b in (*silent, *kept) if _is_bad_for(fleet, b, minutes))
 
 
 def _is_bad_for(fleet: Fleet, bridge: Bridge, minutes: float) -> bool:
@@ -401,18 +406,16 @@ def _is_bad_for(fleet: Fleet, bridge: Bridge, minutes: float) -> bool:
     return since is not None and fleet.now - since >= timedelta(minutes=minutes)
 
 
-def _dead_again(fleet: Fleet, minutes: float) -> Shrink:
-    """Ask again for a dead one that Azure kept: never told to end, so its exit need not show."""
-    result, now = Shrink(), fleet.now
-    for bridge in fleet.deleting:
-        memory, due = bridge.memory, bridge.memory.delete_not_before
-        given_up = memory.phase is Phase.DELETING and memory.ever_ready and memory.purpose is None
-        waits = not _was_kept(bridge) or memory.operation is not None or (due is not None and now < due)
-        # It may have come back meanwhile: it has to be bad for as long as at the first time.
-        if given_up and not waits and _is_bad_for(fleet, bridge, minutes):
-            no = _not_proved_dead(fleet, bridge)
-            result += _no(no) if no is not None else _do(_delete_dead(bridge))
-    return result
+def _is_kept(fleet: Fleet, bridge: Bridge) -> bool:
+    """
+    A dead one that Azure kept: it was never told to end, so its exit need not show.
+
+    It may have come back meanwhile, so it has to be bad for as long as at the first time.
+    """
+    memory, due = bridge.memory, bridge.memory.delete_not_before
+    given_up = memory.phase is Phase.DELETING and memory.ever_ready and memory.purpose is None
+    waits = memory.operation is not None or (due is not None and fleet.now < due)
+    return given_up and _was_kept(bridge) and not waits
 
 
 def _replace_dead(fleet: Fleet, bridge: Bridge) -> Shrink:
@@ -431,7 +434,7 @@ def _not_proved_dead(fleet: Fleet, bridge: Bridge) -> Refusal | None:
         return refuse(Reason.DEAD_NOT_PROVEN, "fewer than 2 others accept calls", bridge)
     if quiet is None or fleet.now - quiet < DEAD_QUIET_FOR:
         return refuse(Reason.DEAD_NOT_PROVEN, "Azure Monitor does not show 30 quiet minutes", bridge)
-    if bridge.poll.reach is Reach.ANSWERED:
+    if bridge.poll.reach in (Reach.ANSWERED, Reach.BROKEN):
         return refuse(Reason.DEAD_NOT_PROVEN, "its port still answers", bridge)
     return None
 

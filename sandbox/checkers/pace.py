@@ -316,9 +316,13 @@ class PaceChecker:
         if before is None or night is None or night.canary is not None or night.passed_at != view.told.now:
             return
         known, bake = view.told.scale_set, timedelta(minutes=self.policy.canary_bake_minutes)
-        made_of = night.target or (known.image if known is not None else None)
-        of_it = [vm_id for vm_id in view.accepting() if view.listed[vm_id].image == made_of]
-        since = [view.listed[vm_id].time_created for vm_id in of_it]
+        if known is None or night.target not in (None, before.good_image):
+            self.court.accuse(NAME, f"no canary, and {night.target} is not what was proved")
+            return
+        made_of, config = night.target or known.image, known.config
+        found = (view.listed[vm_id] for vm_id in view.accepting())
+        of_it = [each for each in found if each.image == made_of and config in (None, each.config)]
+        since = [each.time_created for each in of_it]
         if not any(each is not None and view.told.now - each + self.slack() >= bake for each in since):
             self.court.accuse(NAME, f"no canary, and no bridge of {made_of} has stood for {bake}")
 

@@ -273,6 +273,21 @@ def test_without_images_of_ours_what_the_model_names_has_to_have_served() -> Non
         assert not any(isinstance(action, Drain) for action in decision.actions)
 
 
+@pytest.mark.parametrize("named", [None, DEFINITION, f"{DEFINITION}/versions/latest"])
+def test_where_the_model_leaves_the_version_to_azure_the_newest_machine_tells_what_it_makes(
+    named: str | None,
+) -> None:
+    """Else the nights of a fleet that cannot shrink would add a machine each, up to the maximum."""
+    without = replace(AT_NOON, image_definition_id=None)
+    fresh = replacing(passed_at=None, opened_at=NOW - 5 * MINUTE, target=None, oldest="vm-a")
+    state: dict[str, Any] = {"night": fresh, "surplus_since": NOW - HOUR}
+    boots = bridge("c", None, arm={"image": NEW}, remembered={"phase": Phase.BOOTING, "time_created": NOW})
+    for last, passes in ((new("c"), True), (young("c"), False), (boots, False)):
+        them = (old("a"), old("b"), last)
+        decision = decided(*them, policy_=without, scale_set=scale_set(3, image=named), **state)
+        assert (decision.memory.night.passed_at is not None) is passes
+
+
 def test_what_replaces_the_others_is_made_of_the_target() -> None:
     """Somebody changed the model behind the verdict: it is set first."""
     changed_model = at_night(old("a"), old("b"), scale_set=scale_set(2, image=OLD))

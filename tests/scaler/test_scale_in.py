@@ -514,6 +514,20 @@ def test_the_dead_are_asked_for_again_only_where_they_would_be_the_first_time(he
     assert not [a for a in decided(kept, *alive, policy_=allowed, **held).actions if isinstance(a, Delete)]
 
 
+def test_the_dead_are_asked_for_again_one_at_a_time_and_not_while_something_answers() -> None:
+    """As at the first time: counts are stale the moment something is deleted."""
+    allowed = policy(replace_dead_after_minutes=30)
+    alive = [bridge(name, 50 * MINUTE) for name in "bcdefghi"]
+    kept = [unheard(name, 9 * HOUR, remembered=KEPT) for name in "xy"]
+    assert verbs(decided(*kept, *alive, policy_=allowed)) == ["delete x"]
+    leaving = unheard("z", 9 * HOUR, remembered={**KEPT, "phase_since": NOW - MINUTE})
+    decision = decided(kept[0], leaving, *alive, policy_=allowed)
+    assert verbs(decision) == []
+    assert Reason.DELETE_IN_FLIGHT in reasons(decision, "x")
+    garbled = unheard("x", 9 * HOUR, reach=Reach.BROKEN, remembered=KEPT)
+    assert verbs(decided(garbled, *alive, policy_=allowed)) == []
+
+
 # Found by changing the rules line by line: what no test noticed before
 
 
