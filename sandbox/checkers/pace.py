@@ -316,10 +316,10 @@ class PaceChecker:
         if before is None or night is None or night.canary is not None or night.passed_at != view.told.now:
             return
         known, bake = view.told.scale_set, timedelta(minutes=self.policy.canary_bake_minutes)
-        if known is None or night.target not in (None, before.good_image):
-            self.court.accuse(NAME, f"no canary, and {night.target} is not what was proved")
-            return
-        made_of, config = night.target or known.image, known.config
+        made_of = night.target or (known.image if known is not None else None)
+        if night.target not in (None, before.good_image):
+            self.court.accuse(NAME, f"no canary, and {made_of} is not what was proved")
+        config = known.config if known is not None else None
         found = (view.listed[vm_id] for vm_id in view.accepting())
         of_it = [each for each in found if each.image == made_of and config in (None, each.config)]
         since = [each.time_created for each in of_it]
