@@ -47,7 +47,7 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     condemned = {vm_id for vm_id, vm in listed.items() if vm.image.lower() in stored.value.blocked_images}
     left = {vm_id for vm_id, vm in listed.items() if _is_left(vm, alerts)} | condemned
     accepting = sum(is_open(vm) for vm_id, vm in listed.items() if vm_id not in left)
-    serving = sum(is_open(vm) for vm in listed.values())
+    serving = sum(is_open(vm) or _is_drained_by_others(vm, alerts) for vm in listed.values())
     blocked = any(_stands_in_the_way(listed[vm_id], alerts) for vm_id in left)
     held_up = _is_held_up(scale_set, alerts, policy)
     for vm_id in sorted(listed.keys() & rows.keys() - left):
@@ -74,7 +74,8 @@ def _of_all(
     """
     Without a call as many as the minimum are wanted, and as many must accept.
 
-    `serving`: also those that are left to a person and take calls all the same, as a JVB that is too old.
+    `serving`: also those that are left to a person and take calls all the same, as a JVB that is too old;
+    and those that a person drained: the minimum counts machines, and they have theirs.
     """
     wanted = max(1, policy.min_bridges)
     if serving < wanted and not held_up:
@@ -93,10 +94,14 @@ def _is_held_up(scale_set: SimScaleSet, alerts: Mapping[str, datetime], policy: 
 
 def _is_left(vm: SimVm, alerts: Mapping[str, datetime]) -> bool:
     """A person was told, and what was told is true."""
-    told = {kind for kind in (*UNSOUND, *REFUSED, "foreign_drain") if f"{kind}:{vm.name}" in alerts}
+    told = {kind for kind in (*UNSOUND, *REFUSED) if f"{kind}:{vm.name}" in alerts}
     unsound = bool(told & set(UNSOUND)) and not _is_sound(vm)
-    drained = "foreign_drain" in told and vm.bridge is not None and vm.bridge.drain
-    return unsound or drained or (bool(told & set(REFUSED)) and _did_refuse(vm))
+    refused = bool(told & set(REFUSED)) and _did_refuse(vm)
+    return unsound or refused or _is_drained_by_others(vm, alerts)
+
+
+def _is_drained_by_others(vm: SimVm, alerts: Mapping[str, datetime]) -> bool:
+    return f"foreign_drain:{vm.name}" in alerts and vm.bridge is not None and vm.bridge.drain
 
 
 def _did_refuse(vm: SimVm) -> bool:

@@ -281,6 +281,7 @@ def _may_repair(fleet: Fleet, state: ShardMemory) -> bool:
         and fleet.snapshot.scale_set.provisioning == "Succeeded"
         and fleet.pending == 0
         and not fleet.deleting
+        and not fleet.snapshot.unlisted
         and state.blind_since is None
         and (fleet.snapshot.scale_set.capacity < fleet.listed or _is_no_stale_list(fleet, state))
     )

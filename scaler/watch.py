@@ -37,7 +37,9 @@ def count_on(fleet: Fleet) -> ShardMemory:
         and demand.has_surplus(fleet.demand_in, accepting - 1, fleet.policy.scale_in_pressure)
     )
     gap = _capacity_gap(fleet)
-    lasts = state.gap_since if gap == state.capacity_gap else None
+    # A list that lacks a machine may make the gap that a capacity written meanwhile has just ended.
+    same = gap == state.capacity_gap and not fleet.snapshot.unlisted
+    lasts = state.gap_since if same else None
     return replace(
         state,
         lower_bound_polls=state.lower_bound_polls + 1 if full else 0,

@@ -384,7 +384,8 @@ class KnowledgeChecker:
         if not new:
             return _failed(
                 (self.policy.repair_capacity, "a repair that is not allowed"),
-                (not intents, "a repair with machines on the way"),
+                (not any(map(view.may_come_of, intents)), "a repair with machines on the way"),
+                (not view.lacking(), "a repair while the list lacks a machine"),
             )
         sick = any(view.is_bad(vm_id) for vm_id in view.listed)
         fewest, most = len(view.staying()), len(view.listed)

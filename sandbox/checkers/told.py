@@ -239,11 +239,12 @@ class View:
         return any(
             intent.asked_at >= opened_at
             and (target is None or intent.image == target)
-            and self._may_come_of(intent)
+            and self.may_come_of(intent)
             for intent in asked
         )
 
-    def _may_come_of(self, intent: CreateIntent) -> bool:
+    def may_come_of(self, intent: CreateIntent) -> bool:
+        """It waits for its machine, also by what was told in this tick."""
         came = [vm_id for vm_id, row in self.rows.items() if row.asked_by == intent.intent_id]
         if intent.vm_id is None and came and not self.listed.keys() & came:
             return False  # it came, and is gone again

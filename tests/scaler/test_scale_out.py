@@ -222,6 +222,23 @@ def test_capacity_is_repaired_only_where_the_operator_allows_it() -> None:
     assert verbs(decided(*two, capacity=1, disagree_ticks=0, policy_=allowed)) == []
 
 
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_no_capacity_is_repaired_from_a_list_that_lacks_a_machine(capacity: int) -> None:
+    """The gap is as large as the one before it, and Azure would choose a victim."""
+    state: dict[str, Any] = {
+        "disagree_ticks": 20,
+        "capacity_gap": capacity - 2,
+        "gap_since": NOW - LIST_IS_NEVER_OLDER,
+        "capacity": capacity,
+        "policy_": policy(repair_capacity=True),
+    }
+    two = (bridge("a", MINUTE), bridge("b", MINUTE))
+    assert verbs(decided(*two, **state)) == ["repair_capacity 2"]
+    lacking = decided(*two, **state, unlisted=frozenset({"vm-z"}))
+    assert verbs(lacking) == []
+    assert lacking.memory.gap_since == NOW
+
+
 @pytest.mark.parametrize(
     ("changes", "opened"),
     [
