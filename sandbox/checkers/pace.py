@@ -315,6 +315,8 @@ class PaceChecker:
         night = stored.value.night if stored is not None else None
         if before is None or night is None or night.canary is not None or night.passed_at != view.told.now:
             return
+        if before.night.passed_at == night.passed_at:
+            return  # the tick before, of the same moment, spared it
         known, bake = view.told.scale_set, timedelta(minutes=self.policy.canary_bake_minutes)
         made_of = night.target or (known.image if known is not None else None)
         if night.target not in (None, before.good_image):
