@@ -100,7 +100,7 @@ class View:
             and instance.power is Power.RUNNING
             and poll.health_ok is True
             and poll.supported
-            and (before is None or not same or stats.timestamp > before or self._is_new_process(row, poll))
+            and (before is None or not same or stats.timestamp > before or _is_another(row, poll))
             and stats.conferences is not None
             and stats.local_endpoints is not None
             and stats.healthy is not False
@@ -109,10 +109,6 @@ class View:
             and not stats.graceful_shutdown
             and not stats.shutting_down
         )
-
-    def _is_new_process(self, row: BridgeMemory | None, poll: Poll) -> bool:
-        """Another one than the row's: its clock is not to be compared with the old one's."""
-        return _is_another(row, poll) or (poll.stats is not None and _fell(row, poll.stats))
 
     def accepting(self) -> set[str]:
         """Healthy ones that say that they are open, and that we do not take away."""
@@ -382,16 +378,16 @@ class View:
 
 
 def _is_another(row: BridgeMemory | None, poll: Poll) -> bool:
-    """It says that its process started at another moment than the row has."""
-    known = row.process_started_at if row is not None else None
-    told = poll.process_started_at
-    return known is not None and told is not None and abs(told - known) > timedelta(seconds=1)
-
-
-def _fell(row: BridgeMemory | None, stats: BridgeStats) -> bool:
-    """A total is lower than it was: another process, whose clock is not to be compared with the old one's."""
+    """Another process than the row's: it started at another moment, or counts less than before."""
     if row is None:
         return False
+    known, told = row.process_started_at, poll.process_started_at
+    if known is not None and told is not None and abs(told - known) > timedelta(seconds=1):
+        return True
+    return poll.stats is not None and _fell(row, poll.stats)
+
+
+def _fell(row: BridgeMemory, stats: BridgeStats) -> bool:
     known = (row.totals.conferences_created, row.totals.participants, row.totals.bytes_sent)
     told = (stats.total_conferences_created, stats.total_participants, stats.total_bytes_sent)
     return any(
