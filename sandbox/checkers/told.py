@@ -179,11 +179,13 @@ class View:
         return going or (idle and self._is_news(vm_id))
 
     def _came_back(self, vm_id: str) -> bool:
-        """It was fenced, and what answers at its address does not end."""
+        """It was fenced, and what answers at its address is another process, or does not end."""
         row, poll = self.rows.get(vm_id), self.poll(vm_id)
-        fenced = row is not None and row.phase in (Phase.FENCED, Phase.DELETING)
-        stats = poll.stats if poll is not None else None
-        return fenced and stats is not None and not stats.graceful_shutdown and not stats.shutting_down
+        if row is None or poll is None or row.phase not in (Phase.FENCED, Phase.DELETING):
+            return False
+        stats = poll.stats
+        goes_on = stats is not None and not stats.graceful_shutdown and not stats.shutting_down
+        return goes_on or _is_another(row, poll)
 
     def older_live(self, vm_id: str) -> list[str]:
         """Bridges that count for 'oldest' and are older than this one."""
