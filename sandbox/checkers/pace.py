@@ -272,8 +272,9 @@ class PaceChecker:
         return found
 
     def _surely_accepting(self, view: View) -> int:
-        """Without those that their rows do not call ready: what answers there may be another machine."""
-        rows = (view.rows.get(vm_id) for vm_id in view.accepting())
+        """Without those whose report may be too old, or whose rows do not call them ready."""
+        sure = [vm_id for vm_id in view.accepting() if view.news_of(vm_id) is not None]
+        rows = (view.rows.get(vm_id) for vm_id in sure)  # not ready: what answers may be another machine
         return sum(row is not None and row.phase is Phase.READY for row in rows)
 
     def _may_come(self, intent_id: str) -> bool:
