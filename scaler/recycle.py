@@ -23,7 +23,7 @@ from scaler.images import (
     proved_image,
     without_superseded,
 )
-from scaler.model import Bridge, Night, Phase, Purpose, ShardMemory, version_order
+from scaler.model import Bridge, Night, Phase, Purpose, ShardMemory
 from scaler.scale_in import Shrink, pace_objections
 from scaler.selection import (
     DRAIN_TERMS,
@@ -194,19 +194,11 @@ def _needs_no_canary(fleet: Fleet, state: ShardMemory) -> bool:
 
 
 def _is_as_new_ones(fleet: Fleet, night: Night, bridge: Bridge) -> bool:
-    made_of = _made_of(fleet, night)
-    same = bridge.instance is not None and bridge.instance.image == made_of
-    return same and not is_outdated(bridge, fleet.snapshot.scale_set, made_of)
-
-
-def _made_of(fleet: Fleet, night: Night) -> str | None:
-    """What a new machine will be made of; where the model leaves that to Azure, what the newest one was."""
+    """Only where the model names it exactly: of `latest` nobody knows what it makes next."""
     scale_set = fleet.snapshot.scale_set
-    named = night.target or (scale_set.image if scale_set is not None else None)
-    if named is not None and version_order(named):
-        return named
-    dated = ((b.memory.time_created, b.instance.image) for b in fleet.bridges if b.instance)
-    return max(((made, image) for made, image in dated if made and image), default=(None, named))[1]
+    made_of = night.target or (scale_set.image if scale_set is not None else None)
+    same = bridge.instance is not None and made_of is not None and bridge.instance.image == made_of
+    return same and not is_outdated(bridge, scale_set, made_of)
 
 
 def _has_baked(fleet: Fleet, bridge: Bridge) -> bool:
