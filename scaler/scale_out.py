@@ -274,27 +274,22 @@ def _unknown_load(fleet: Fleet) -> list[Refusal]:
 
 
 def _may_repair(fleet: Fleet, state: ShardMemory) -> bool:
+    """
+    The same gap has stood for longer than a list of ARM's is ever old.
+
+    Where machines stand that the list lacks, a write of what it tells lets Azure choose victims.
+    """
+    since, scale_set = state.gap_since, fleet.snapshot.scale_set
     return (
         fleet.policy.repair_capacity
-        and state.disagree_ticks >= 2
-        and fleet.snapshot.scale_set is not None
-        and fleet.snapshot.scale_set.provisioning == "Succeeded"
+        and since is not None
+        and fleet.now - since >= LIST_IS_NEVER_OLDER
+        and scale_set is not None
+        and scale_set.provisioning == "Succeeded"
         and fleet.pending == 0
         and not fleet.deleting
-        and not fleet.snapshot.unlisted
         and state.blind_since is None
-        and (fleet.snapshot.scale_set.capacity < fleet.listed or _is_no_stale_list(fleet, state))
     )
-
-
-def _is_no_stale_list(fleet: Fleet, state: ShardMemory) -> bool:
-    """
-    As many machines have been missing for longer than a list of ARM's is ever old.
-
-    To lower the capacity is to let Azure choose victims, if the machines are there after all.
-    """
-    since = state.gap_since
-    return since is not None and fleet.now - since >= LIST_IS_NEVER_OLDER
 
 
 def pause_undrains(fleet: Fleet) -> tuple[Undrain, ...]:

@@ -203,7 +203,7 @@ def test_while_blind_one_machine_at_most_and_only_below_the_minimum(
 
 
 def test_capacity_is_repaired_only_where_the_operator_allows_it() -> None:
-    """With nothing in flight, after two ticks up, and down only when no list can be as stale as that."""
+    """With nothing in flight, up or down, and only when no list can be as stale as that."""
     allowed = policy(repair_capacity=True)
     missing: dict[str, Any] = {"capacity": 3, "disagree_ticks": 20, "capacity_gap": 2}
     lasting: dict[str, Any] = {**missing, "gap_since": NOW - LIST_IS_NEVER_OLDER}
@@ -218,8 +218,10 @@ def test_capacity_is_repaired_only_where_the_operator_allows_it() -> None:
     booting = unheard("b", MINUTE, remembered={"phase": Phase.BOOTING})
     assert verbs(decided(bridge("a", MINUTE), booting, **lasting, policy_=allowed)) == []
     two = (bridge("a", MINUTE), bridge("b", MINUTE))
-    assert verbs(decided(*two, capacity=1, disagree_ticks=1, policy_=allowed)) == ["repair_capacity 2"]
-    assert verbs(decided(*two, capacity=1, disagree_ticks=0, policy_=allowed)) == []
+    low: dict[str, Any] = {"capacity": 1, "disagree_ticks": 20, "capacity_gap": -1}
+    assert verbs(decided(*two, **low, policy_=allowed)) == []
+    low["gap_since"] = NOW - LIST_IS_NEVER_OLDER
+    assert verbs(decided(*two, **low, policy_=allowed)) == ["repair_capacity 2"]
 
 
 @pytest.mark.parametrize("capacity", [1, 3])
