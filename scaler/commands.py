@@ -330,12 +330,18 @@ def _replace(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
     if not stopped and shows_traffic(bridge.platform):
         text = "Azure Monitor sees traffic leave it, which may be calls: stop its JVB or the VM first"
         return refuse(Reason.STILL_SERVING, text, bridge)
-    # It often hangs for a call that slipped in: there, what is not measured is not quiet.
-    if hangs and not stopped and (sends := may_send(fleet, bridge)) is not None:
+    if not stopped and _has_not_ended(bridge) and (sends := may_send(fleet, bridge)) is not None:
         return refuse(Reason.STILL_SERVING, f"{sends}, which may be calls: stop the VM first", bridge)
     if bridge.phase is not Phase.DELETING and delete_in_flight(fleet):
         return refuse(Reason.DELETE_IN_FLIGHT, "one machine is deleted at a time", bridge)
     return Delete(bridge.vm_id, Cause.REPLACED, _because(command))
+
+
+def _has_not_ended(bridge: Bridge) -> bool:
+    """Told to shut down in vain, often for a call that slipped in: what is not measured is not quiet."""
+    memory = bridge.memory
+    fenced = memory.phase is Phase.FENCED or (memory.phase is Phase.DELETING and memory.fenced_at is not None)
+    return fenced and memory.exited_at is None
 
 
 def _delete_failed(bridge: Bridge, now: datetime) -> bool:

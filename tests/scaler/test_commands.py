@@ -474,6 +474,10 @@ def test_a_machine_that_hangs_behind_its_fence_may_be_given_up():
         assert Reason.STILL_SERVING in reasons(decision, "a")
     unmeasured = replaced(unheard("a", remembered=fenced), bridge("b"), measures=True)
     assert Reason.STILL_SERVING in reasons(unmeasured, "a")
+    kept = {"phase": Phase.DELETING, "phase_since": NOW - HOUR, "fenced_at": NOW - HOUR}
+    again = replaced(unheard("a", remembered=kept), bridge("b"), measures=True)
+    assert Reason.STILL_SERVING in reasons(again, "a")
+    assert "delete a" in verbs(replaced(unheard("a", remembered=kept), bridge("b")))
     off = unheard("a", remembered=fenced, arm={"power": Power.STOPPED}, reach=Reach.NOT_ASKED)
     assert "delete a" in verbs(replaced(off, bridge("b"), measures=True))
 
