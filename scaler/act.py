@@ -178,7 +178,7 @@ async def _do(action: Action, hands: Hands, ledger: Ledger) -> None:
         case ScaleOut():
             await _scale_out(action, hands, ledger)
         case RepairCapacity():
-            await _write_capacity(hands, action.capacity)
+            await _repair_capacity(action, hands, ledger)
         case SetImage() | StartBuild() | PruneImage():
             await _on_images(action, hands, ledger)
 
@@ -448,6 +448,13 @@ def _not_bought(ledger: Ledger, before: ShardMemory, intents: list[CreateIntent]
         failures = state.boot_failures + 1
         wait = timedelta(minutes=BACKOFF_MINUTES[min(failures, len(BACKOFF_MINUTES)) - 1])
         ledger.state = replace(state, boot_failures=failures, backoff_until=now + wait)
+
+
+async def _repair_capacity(action: RepairCapacity, hands: Hands, ledger: Ledger) -> None:
+    """Forget the gap first: it would count as old where the next list lacks a machine."""
+    _check_lease(hands)
+    await ledger.intend_state(replace(ledger.state, gap_since=None))
+    await _write_capacity(hands, action.capacity)
 
 
 async def _write_capacity(hands: Hands, capacity: int) -> str | None:

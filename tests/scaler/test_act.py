@@ -430,6 +430,14 @@ async def test_a_capacity_is_repaired_and_an_unknown_scale_set_is_not_written() 
     assert await refusal_of(Stage(bridge("a"), scale_set=None), RepairCapacity(1, "")) is Reason.FACTS_CHANGED
 
 
+async def test_a_repair_forgets_the_gap_before_it_writes() -> None:
+    """A crash behind it must not leave a gap that counts as old when the next list lacks a machine."""
+    stage = Stage(bridge("a"), gap_since=NOW - HOUR)
+    stage.cloud.error = TryNextTick("no answer in time")
+    await stage.does(RepairCapacity(1, ""))
+    assert stage.ledger.state.gap_since is None
+
+
 # The lease, and what stops the rest
 
 
