@@ -98,6 +98,8 @@ class Told:
     """Newest fresh report of one bridge, with the true time at which it came."""
     platform: Mapping[str, PlatformLoad] = field(default_factory=dict)
     acts: list[Act] = field(default_factory=list)
+    rows_put: dict[str, BridgeMemory] = field(default_factory=dict)
+    """Newest row of each bridge that it asked the tables to keep, whether they did or not."""
 
 
 class Checker(Protocol):
@@ -395,6 +397,7 @@ class WitnessedStore(_Port):
         self, shard: str, rows: Sequence[Stored[BridgeMemory]]
     ) -> Sequence[Stored[BridgeMemory]]:
         """Write bridge rows."""
+        self._told.rows_put.update((row.value.vm_id, row.value) for row in rows)
         written: Sequence[Stored[BridgeMemory]] = await self._write("put_bridges", shard, rows)
         return written
 

@@ -150,7 +150,8 @@ class KnowledgeChecker:
         """
         Take the answers of the tick into the memory, once: they come before its first act.
 
-        Of a tick that stood still while another went on only those are new that came later.
+        Of a tick that stood still while another went on only those are new that came later and were
+        written: nobody knows the others.
         """
         if self._heard is told or told.lease is None:
             return
@@ -175,7 +176,8 @@ class KnowledgeChecker:
     def _learn_polls(self, told: Told, *, late: bool) -> None:
         for vm_id, poll in told.polls.items():
             seen = self._seen.setdefault(vm_id, _Seen())
-            if not late or seen.polled_at is None or poll.at > seen.polled_at:
+            newer = seen.polled_at is None or poll.at > seen.polled_at
+            if not late or (newer and self._row(vm_id) == told.rows_put.get(vm_id)):
                 seen.polled_at = poll.at
                 self._learn(seen, poll)
 
