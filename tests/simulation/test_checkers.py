@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -167,6 +168,15 @@ def test_a_purchase_beyond_the_maximum_is_caught_by_what_was_known(monkeypatch: 
     monkeypatch.setattr(scaler.scale_out, "machines_against_maximum", lambda _fleet: 0)
     monkeypatch.setattr(scaler.demand, "bridges_for", lambda *_args: 30)
     assert caught("knowledge", "over the maximum")
+
+
+def test_a_repair_from_a_list_that_lacks_a_machine_is_caught_by_what_was_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The machine that the list lacks stands there, and Azure would choose another to make up for it."""
+    lacks = tuple(Fault("arm_list_lacks", 600 * n, 600, pick=2 * n) for n in range(1, 12))
+    monkeypatch.setattr(scaler.scale_out, "LIST_IS_NEVER_OLDER", timedelta(0))
+    assert caught("knowledge", "a repair while the list lacks a machine", lacks)
 
 
 # BOOKS
