@@ -406,6 +406,8 @@ class CreateIntent:
     operation: str | None = None
     """Operation URL, read once a tick until it ends; None before ARM answered."""
     operation_done: bool = False
+    taken: bool = False
+    """Its answer was lost, and the capacity showed once that ARM took it: a later delete lowers that again."""
     vm_id: str | None = None
     ended_at: datetime | None = None
     error: str | None = None
@@ -562,6 +564,8 @@ class ShardMemory:
     """Capacity less the machines listed and asked for, in the latest tick that saw both."""
     gap_since: datetime | None = None
     """Since when the gap is the same, seen without a break; None: there is none, or nobody looked."""
+    gap_etag: str | None = None
+    """Etag of the scale set that the gap was seen in: whoever writes to it begins anew."""
     boot_failures: int = 0
     backoff_until: datetime | None = None
     last_clean_up_at: datetime | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from scaler.decision import Event, EventKind
 from scaler.model import BridgeMemory
@@ -14,6 +15,8 @@ class Log:
 
     events: list[Event] = field(default_factory=list)
     failed_intents: set[str] = field(default_factory=set)
+    not_taken: list[datetime] = field(default_factory=list)
+    """When machines were asked for that ARM never heard of."""
     boots_failed: int = 0
     boots_done: int = 0
 

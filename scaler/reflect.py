@@ -95,7 +95,7 @@ def reflect(
         other_owner=_other_owner(heard.scale_set, owner),
         unlisted=frozenset(memory.vm_id for memory in absent if memory.phase is not Phase.GONE),
         measures=heard.measures,
-        memory=_count_boots(state or ShardMemory(known_since=now), log, now),
+        memory=_not_bought(_count_boots(state or ShardMemory(known_since=now), log, now), log),
     )
     return snapshot, absent, tuple(log.events)
 
@@ -196,11 +196,14 @@ def _follow(
     error = intent.error
     if vm_id is not None:
         return replace(intent, vm_id=vm_id, ended_at=now)
-    if intent.operation is None and intent.asked_at < now and scale_set.capacity < intent.capacity:
-        error = "ARM did not take the write"
-        log.failed_intents.add(intent.intent_id)
-        log.events.append(Event(EventKind.CREATE_FAILED, intent.intent_id, error))
-        return replace(intent, ended_at=now, error=error)
+    if intent.operation is None and not intent.taken and intent.asked_at < now:
+        if scale_set.capacity < intent.capacity:
+            error = "ARM did not take the write"
+            log.not_taken.append(intent.asked_at)
+            log.failed_intents.add(intent.intent_id)
+            log.events.append(Event(EventKind.CREATE_FAILED, intent.intent_id, error))
+            return replace(intent, ended_at=now, error=error)
+        intent = replace(intent, taken=True)
     if error is None and now - intent.asked_at >= policy.boot_timeout:
         error = f"no machine appeared within {policy.boot_timeout_minutes:g} min"
     if error is None:
@@ -220,6 +223,14 @@ def _count_boots(state: ShardMemory, log: Log, now: datetime) -> ShardMemory:
     failures = state.boot_failures + 1
     wait = BACKOFF_MINUTES[min(failures, len(BACKOFF_MINUTES)) - 1]
     return replace(state, boot_failures=failures, backoff_until=now + timedelta(minutes=wait))
+
+
+def _not_bought(state: ShardMemory, log: Log) -> ShardMemory:
+    """Give a blind shard its one purchase back: of a write that ARM never took no machine will come."""
+    since = state.blind_since
+    if since is None or not any(asked_at >= since for asked_at in log.not_taken):
+        return state
+    return replace(state, blind_bought=False)
 
 
 def _unanswered(bridge: Bridge) -> Bridge:

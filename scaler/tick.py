@@ -304,10 +304,11 @@ class Engine:
         try:
             async with asyncio.timeout(ELSEWHERE_SECONDS):
                 models = await asyncio.gather(*(other.ears.cloud.scale_set() for other in others))
+                remembered = await asyncio.gather(*(self.store.load(other.name) for other in others))
         except (TryNextTick, Refused, TimeoutError):
             return None
         found: set[str | None] = {model.image for model in models}
-        for rows in await asyncio.gather(*(self.store.load(other.name) for other in others)):
+        for rows in remembered:
             found |= {row.value.image for row in rows.bridges.values()}
             if rows.state is not None:
                 found |= {rows.state.value.good_image, rows.state.value.night.target}
@@ -319,9 +320,18 @@ class Engine:
         if not night.is_open or night.canary is not None or len(self.shards) == 1:
             return None
         others = [other for other in self.shards if other != name]
-        rows = await asyncio.gather(*(self.store.load_state(other) for other in others))
-        states = {other: row.value for other, row in zip(others, rows, strict=True) if row is not None}
+        told = await asyncio.gather(*(self._state_of(other) for other in others))
+        states = {other: its for other, its in zip(others, told, strict=True) if its is not None}
         return goes_first(name, list(self.shards), {**states, name: state}, now)
+
+    async def _state_of(self, other: str) -> ShardMemory | None:
+        """What another shard remembers; None where that cannot be read: it holds up nobody."""
+        try:
+            row = await self.store.load_state(other)
+        except (TryNextTick, Refused) as error:
+            log.warning("state of %s cannot be read: %s", other, error, extra={"shard": other})
+            return None
+        return row.value if row is not None else None
 
     def _say_would(self, ledger: Ledger, judged: _Judged) -> None:
         """Dry run: say each would-be action once, and what an earlier live run left drained."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from scaler import demand
 from scaler.decision import Alert
 from scaler.health import OUTAGE
-from scaler.model import Bridge, Phase, Purpose, ShardMemory
+from scaler.model import Bridge, Phase, Purpose, ScaleSet, ShardMemory
 from scaler.policy import ScalingPolicy
 from scaler.process import restarted_lately
 from scaler.selection import Fleet, Silence, is_condemned, silence
@@ -36,10 +36,8 @@ def count_on(fleet: Fleet) -> ShardMemory:
         and state.blind_since is None
         and demand.has_surplus(fleet.demand_in, accepting - 1, fleet.policy.scale_in_pressure)
     )
-    gap = _capacity_gap(fleet)
-    # A list that lacks a machine may make the gap that a capacity written meanwhile has just ended.
-    same = gap == state.capacity_gap and not fleet.snapshot.unlisted
-    lasts = state.gap_since if same else None
+    gap, scale_set = _capacity_gap(fleet), fleet.snapshot.scale_set
+    lasts = state.gap_since if gap == state.capacity_gap and _stood_still(fleet, state) else None
     return replace(
         state,
         lower_bound_polls=state.lower_bound_polls + 1 if full else 0,
@@ -47,7 +45,24 @@ def count_on(fleet: Fleet) -> ShardMemory:
         disagree_ticks=state.disagree_ticks + 1 if gap else 0,
         capacity_gap=gap,
         gap_since=(lasts or fleet.now) if gap else None,
+        gap_etag=scale_set.etag if gap and scale_set is not None and _is_at_rest(scale_set) else None,
     )
+
+
+def _stood_still(fleet: Fleet, state: ShardMemory) -> bool:
+    """
+    Nobody wrote to the scale set since the last tick, and ARM makes no machine that a list may lack.
+
+    Else the same gap may be another: of a list older than the machine that has just ended the first.
+    """
+    scale_set = fleet.snapshot.scale_set
+    if scale_set is None or fleet.snapshot.unlisted:
+        return False
+    return _is_at_rest(scale_set) and scale_set.etag == state.gap_etag
+
+
+def _is_at_rest(scale_set: ScaleSet) -> bool:
+    return scale_set.provisioning == "Succeeded"
 
 
 def forget_after_outage(state: ShardMemory, looked_at: datetime | None, now: datetime) -> ShardMemory:

@@ -14,7 +14,8 @@ from sandbox.inprocess import InProcess, scale_set_id
 from sandbox.workload import meeting
 from scaler import answers
 from scaler.errors import TryNextTick
-from scaler.model import Phase, Purpose
+from scaler.model import Phase, Purpose, ShardMemory
+from scaler.ports import ShardRows, Stored
 from tests.scaler.nights import (
     DEFINITION,
     EVENING,
@@ -497,6 +498,29 @@ async def test_a_shard_that_does_not_tell_what_it_makes_stops_the_pruning() -> N
     await until(it, "06:00")
     assert len(it.world.galleries.of(DEFINITION)) == 14
     assert (await state(it)).night.outcome == "done"
+
+
+async def test_a_row_of_another_shard_that_cannot_be_read_holds_up_nobody() -> None:
+    """A cell that a person mended wrongly stops its own shard alone; nothing is pruned meanwhile."""
+    it = two_shards_of_one_image()
+    inner_load, inner_state = it.store.load, it.store.load_state
+
+    async def load(shard: str, known: ShardRows | None = None) -> ShardRows:
+        if shard == "jvb-b":
+            raise TryNextTick("table bridges: column address cannot be read")
+        return await inner_load(shard, known)
+
+    async def load_state(shard: str) -> Stored[ShardMemory] | None:
+        if shard == "jvb-b":
+            raise TryNextTick("table shards: column night_base cannot be read")
+        return await inner_state(shard)
+
+    it.store.load, it.store.load_state = load, load_state  # type: ignore[method-assign]
+    await until(it, "06:00")
+    night = (await inner_load("jvb-a")).state
+    assert night is not None
+    assert (night.value.night.outcome, versions(it, "jvb-a")) == ("done", ["1.1.13"])
+    assert len(it.world.galleries.of(DEFINITION)) == 14
 
 
 async def test_a_build_that_fails_is_told_and_the_night_goes_on_without_it() -> None:

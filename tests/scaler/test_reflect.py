@@ -170,14 +170,38 @@ def test_a_write_that_arm_never_took_is_not_waited_for() -> None:
     """Its answer was lost, and the capacity is still lower: no machine will come of it, and nobody failed."""
     shard = Shard()
     shard.intents = (intent(1, operation=None, capacity=2),)
-    shard.tick({}, capacity=2)
-    assert shard.intents[0].is_open
     shard.tick({}, capacity=1)
     assert shard.intents[0].error == "ARM did not take the write"
     assert (shard.intents[0].ended_at, shard.intents[0].is_open) == (shard.now, False)
     assert [e.subject for e in shard.events if e.kind is EventKind.CREATE_FAILED] == ["i1"]
     assert shard.state is not None
     assert shard.state.boot_failures == 0
+
+
+def test_a_write_that_arm_was_seen_to_have_taken_stays_taken() -> None:
+    """A delete by id lowers the capacity again, and its machine still comes."""
+    shard = Shard()
+    shard.intents = (intent(1, asked_at=NOW, operation=None, capacity=2),)
+    shard.tick({}, after=MINUTE, capacity=2)
+    shard.tick({}, after=MINUTE, capacity=1)
+    assert (shard.intents[0].is_open, shard.intents[0].taken) == (True, True)
+    shard.tick({}, after=8 * MINUTE, capacity=1)
+    assert shard.intents[0].error == "no machine appeared within 10 min"
+
+
+@pytest.mark.parametrize(
+    ("asked", "bought"), [(MINUTE, False), (3 * MINUTE, True)], ids=["while blind", "before it"]
+)
+def test_a_write_that_arm_never_took_was_not_the_one_purchase_of_a_blind_shard(
+    asked: timedelta, *, bought: bool
+) -> None:
+    """At most one new machine in the whole incident: none was made."""
+    shard = Shard()
+    shard.state = shard_memory(blind_since=NOW - 2 * MINUTE, blind_bought=True)
+    shard.intents = (intent(1, asked_at=NOW - asked, operation=None, capacity=2),)
+    shard.tick({}, capacity=1)
+    assert shard.state is not None
+    assert shard.state.blind_bought is bought
 
 
 # Which process answers

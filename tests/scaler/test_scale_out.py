@@ -205,7 +205,7 @@ def test_while_blind_one_machine_at_most_and_only_below_the_minimum(
 def test_capacity_is_repaired_only_where_the_operator_allows_it() -> None:
     """With nothing in flight, up or down, and only when no list can be as stale as that."""
     allowed = policy(repair_capacity=True)
-    missing: dict[str, Any] = {"capacity": 3, "disagree_ticks": 20, "capacity_gap": 2}
+    missing: dict[str, Any] = {"capacity": 3, "disagree_ticks": 20, "capacity_gap": 2, "gap_etag": "1"}
     lasting: dict[str, Any] = {**missing, "gap_since": NOW - LIST_IS_NEVER_OLDER}
     decision = decided(bridge("a", MINUTE), **lasting, policy_=allowed)
     assert decision.actions == (RepairCapacity(1, "nothing is in flight, and `repair_capacity` is set"),)
@@ -218,7 +218,7 @@ def test_capacity_is_repaired_only_where_the_operator_allows_it() -> None:
     booting = unheard("b", MINUTE, remembered={"phase": Phase.BOOTING})
     assert verbs(decided(bridge("a", MINUTE), booting, **lasting, policy_=allowed)) == []
     two = (bridge("a", MINUTE), bridge("b", MINUTE))
-    low: dict[str, Any] = {"capacity": 1, "disagree_ticks": 20, "capacity_gap": -1}
+    low: dict[str, Any] = {"capacity": 1, "disagree_ticks": 20, "capacity_gap": -1, "gap_etag": "1"}
     assert verbs(decided(*two, **low, policy_=allowed)) == []
     low["gap_since"] = NOW - LIST_IS_NEVER_OLDER
     assert verbs(decided(*two, **low, policy_=allowed)) == ["repair_capacity 2"]
@@ -230,6 +230,7 @@ def test_no_capacity_is_repaired_from_a_list_that_lacks_a_machine(capacity: int)
     state: dict[str, Any] = {
         "disagree_ticks": 20,
         "capacity_gap": capacity - 2,
+        "gap_etag": "1",
         "gap_since": NOW - LIST_IS_NEVER_OLDER,
         "capacity": capacity,
         "policy_": policy(repair_capacity=True),

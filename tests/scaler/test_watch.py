@@ -22,6 +22,7 @@ from tests.scaler.builders import (
     fleet,
     intent,
     policy,
+    scale_set,
     unheard,
 )
 
@@ -109,16 +110,22 @@ def test_capacity_is_compared_with_what_is_listed_and_asked_for() -> None:
     assert kinds(bridge("a"), scale_set=None, disagree_ticks=5) == []
 
 
+SEEN_BEFORE = {"capacity_gap": 1, "gap_since": NOW - HOUR, "gap_etag": "1"}
+
+
 @pytest.mark.parametrize(
     ("capacity", "state", "gap", "since"),
     [
-        (1, {"capacity_gap": 1, "gap_since": NOW - HOUR}, 0, None),
+        (1, SEEN_BEFORE, 0, None),
         (2, {}, 1, NOW),
-        (2, {"capacity_gap": 1, "gap_since": NOW - HOUR}, 1, NOW - HOUR),
-        (3, {"capacity_gap": 1, "gap_since": NOW - HOUR}, 2, NOW),
-        (2, {"capacity_gap": 1, "gap_since": NOW - HOUR, "last_tick_at": NOW - HOUR}, 1, NOW),
+        (2, SEEN_BEFORE, 1, NOW - HOUR),
+        (3, SEEN_BEFORE, 2, NOW),
+        (2, {**SEEN_BEFORE, "last_tick_at": NOW - HOUR}, 1, NOW),
+        (2, {**SEEN_BEFORE, "gap_etag": "0"}, 1, NOW),
+        (2, {**SEEN_BEFORE, "gap_etag": None}, 1, NOW),
+        (2, {**SEEN_BEFORE, "unlisted": frozenset({"vm-z"})}, 1, NOW),
     ],
-    ids=["none", "new", "the same", "another", "not watched"],
+    ids=["none", "new", "the same", "another", "not watched", "written to", "was not at rest", "one is lacking"],
 )
 def test_a_gap_of_the_capacity_lasts_while_it_is_seen_and_stays_the_same(
     capacity: int, state: dict[str, Any], gap: int, since: datetime | None
@@ -126,6 +133,14 @@ def test_a_gap_of_the_capacity_lasts_while_it_is_seen_and_stays_the_same(
     """Another number is another matter, and what lasted while nobody looked did not last."""
     counted = count_on(fleet(bridge("a"), capacity=capacity, **state))
     assert (counted.capacity_gap, counted.gap_since) == (gap, since)
+    assert counted.gap_etag == ("1" if gap else None)
+
+
+def test_no_gap_lasts_while_arm_makes_machines() -> None:
+    """A list older than the machine that has just come shows the gap that it ended."""
+    making = scale_set(2, provisioning="Updating")
+    counted = count_on(fleet(bridge("a"), scale_set=making, **SEEN_BEFORE))
+    assert (counted.capacity_gap, counted.gap_since, counted.gap_etag) == (1, NOW, None)
 
 
 @pytest.mark.parametrize(
