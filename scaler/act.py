@@ -244,7 +244,7 @@ async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
         raise CallFailed(error) from error
     confirmed = await hands.bridges.read(target)
     if confirmed.drain is True and not is_another(draining, confirmed):
-        ledger.remember(changed(draining, drained_at=hands.clock.now()))
+        ledger.remember(changed(draining, drained_at=hands.clock.now(), failure=None))
 
 
 async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
@@ -267,7 +267,7 @@ async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
         await hands.bridges.shut_down(_target(hands, memory))
     except Refused as error:
         failed = Move.FENCE_FAILED if memory.ever_ready else Move.STILL_FAILED
-        ledger.remember(moved(fenced, failed, now, failure=str(error)))
+        ledger.remember(moved(fenced, failed, now, fence_failure=str(error)))
         raise CallFailed(error) from error
     except TryNextTick as error:
         raise CallFailed(error) from error
@@ -306,22 +306,28 @@ async def _prove_gone(action: Delete, hands: Hands, instance: Instance, memory: 
         report = await _same_bridge(hands, memory)
         _prove_empty_and_drained(hands, memory, report, joined=True)
         return
-    if instance.has_no_host and instance.address is None:
+    address = instance.address or memory.address
+    if instance.has_no_host and address is None:
         return  # ARM did not even get as far as an address
     # Asked also where ARM says that it is off: its list may be old, and somebody has started it since.
-    report = await hands.bridges.read(_target(hands, memory))
+    report = await hands.bridges.read(_target(hands, memory, address))
     _prove(report.reach not in (Reach.ANSWERED, Reach.BROKEN), "something answers on it")
     vouched = action.cause in (Cause.DEAD, Cause.REPLACED)
     proved = report.reach is Reach.REFUSED or instance.has_no_host or vouched
     _prove(proved, f"its port {report.reach}: that is no proof of an exit")
 
 
-def _target(hands: Hands, memory: BridgeMemory) -> Target:
-    """Address that ARM gave in this very tick; nothing else is ever called."""
+def _target(hands: Hands, memory: BridgeMemory, address: str | None = None) -> Target:
+    """
+    Address that ARM gave in this very tick; nothing else is ever told anything.
+
+    `address`: one that ARM gave earlier, which may only be asked whether anything still answers there.
+    """
     instance = _bridge(hands, memory.vm_id).instance
-    if instance is None or instance.address is None:
+    address = address or (instance.address if instance is not None else None)
+    if address is None:
         raise FactsChanged("ARM tells no address for it")
-    return Target(memory.vm_id, instance.address, ask_process=True)
+    return Target(memory.vm_id, address, ask_process=True)
 
 
 def _bridge(hands: Hands, vm_id: str) -> Bridge:

@@ -112,7 +112,7 @@ _NO_DRAIN: dict[str, Any] = {
 }
 
 _FORGET: dict[Phase, dict[str, Any]] = {
-    Phase.READY: {**_NO_DRAIN, **NO_EMPTY_PROOF, **_NO_FENCE, "failure": None},
+    Phase.READY: {**_NO_DRAIN, **NO_EMPTY_PROOF, **_NO_FENCE, "failure": None, "fence_failure": None},
     Phase.DRAINING: {**NO_EMPTY_PROOF, **_NO_FENCE},
     Phase.FENCED: _NO_FENCE,
     Phase.FAILED: {**NO_EMPTY_PROOF, **_NO_FENCE},

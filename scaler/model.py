@@ -296,6 +296,8 @@ class BridgeMemory:
     asked_by: str | None = None
     """Our intent that asked for this VM; None: adopted, so never removed as 'never ready'."""
     asked_at: datetime | None = None
+    may_be_anothers: bool = False
+    """A machine that nobody of us asked for came meanwhile: which of the two is ours is not known."""
     ever_ready: bool = False
     ready_after_seconds: float | None = None
     """From its request (an adopted one: its creation) to its first accepting poll, by our own clock."""
@@ -366,6 +368,9 @@ class BridgeMemory:
 
     unsupported: bool = False
     failure: str | None = None
+    """Why it did not become a bridge, or how its drain API refused."""
+    fence_failure: str | None = None
+    """How its shutdown API refused: not asked again until another process runs, or it serves again."""
     refusal: str | None = None
     refusal_since: datetime | None = None
 

@@ -37,7 +37,9 @@ def learn_process(memory: BridgeMemory, poll: Poll, now: datetime, log: Log) -> 
         skew_seconds=None,
         polls="",
         starts_drained=False,
-        failure=None if memory.ever_ready else memory.failure,  # it may have another configuration now
+        # It may have another configuration now.
+        failure=None if memory.ever_ready else memory.failure,
+        fence_failure=None,
     )
     return _first_drain_seen(memory, poll, first=True), True
 

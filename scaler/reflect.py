@@ -78,6 +78,7 @@ def reflect(
             _announce(memory, log)
         poll = heard.polls.get(instance.vm_id, Poll(at=now, reach=Reach.NOT_ASKED))
         bridges.append(_bridge(memory, instance, poll, heard.platform.get(instance.vm_id), policy, now, log))
+    bridges = _doubted(bridges, memories)
     listed = {instance.vm_id for instance in heard.instances}
     absent = tuple(_leave(memory, now, log) for vm_id, memory in memories.items() if vm_id not in listed)
     after = tuple(_follow(intent, matched, heard.scale_set, policy, now, log) for intent in intents)
@@ -129,8 +130,11 @@ def _match(
 
 
 def _could_be_for(instance: Instance, intent: CreateIntent) -> bool:
-    created = instance.time_created
-    return created is None or created >= intent.asked_at - _ASKED_BEFORE_CREATED
+    return _is_not_before(instance.time_created, intent.asked_at)
+
+
+def _is_not_before(created: datetime | None, asked_at: datetime) -> bool:
+    return created is None or created >= asked_at - _ASKED_BEFORE_CREATED
 
 
 def _first_sight(
@@ -157,6 +161,25 @@ def _first_sight(
         address=instance.address,
         time_created=created,
     )
+
+
+def _doubted(bridges: list[Bridge], memories: Mapping[str, BridgeMemory]) -> list[Bridge]:
+    """
+    Mark machines that may be another's: one that nobody of us asked for came while they were awaited.
+
+    A person may have added it, and Azure have listed it first: then it has our intent, and ours has none.
+    """
+    new = (b.memory for b in bridges if b.vm_id not in memories)
+    strangers = [memory.time_created for memory in new if memory.asked_by is None]
+
+    def doubted(memory: BridgeMemory) -> bool:
+        if memory.asked_at is None or memory.ever_ready:
+            return False
+        return any(_is_not_before(created, memory.asked_at) for created in strangers)
+
+    return [
+        replace(b, memory=changed(b.memory, may_be_anothers=True)) if doubted(b.memory) else b for b in bridges
+    ]
 
 
 def _announce(memory: BridgeMemory, log: Log) -> None:

@@ -153,10 +153,10 @@ def _fence(fleet: Fleet, bridge: Bridge) -> Shrink:
         return _no(refuse(Reason.SETTLING, f"drained at {memory.drained_at:%H:%M:%S} UTC", bridge))
     if not is_proved_empty(memory):
         return _no(refuse(Reason.NOT_EMPTY, "two empty reports in a row are needed", bridge))
-    if memory.failure is None:
+    if memory.fence_failure is None:
         return _do(Fence(bridge.vm_id, "drained, settled, empty in two reports, oldest"))
     if fleet.policy.require_fence:
-        return _no(refuse(Reason.NO_FENCE, memory.failure, bridge))
+        return _no(refuse(Reason.NO_FENCE, memory.fence_failure, bridge))
     return _do(Delete(bridge.vm_id, _cause(memory), "empty; no fence, and `require_fence` is false"))
 
 
@@ -306,8 +306,13 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
         return Shrink()
     if memory.asked_by is None:
         return _cannot_reach(bridge, refuse(Reason.NOT_OURS, "we did not ask for it", bridge))
+    if memory.may_be_anothers:
+        detail = "another machine came beside the one that we asked for: which of them is ours is not known"
+        return _cannot_reach(bridge, refuse(Reason.NOT_OURS, detail, bridge))
     if action is None:
-        unproved = may_send(fleet, bridge) or _no_longer_known(bridge) or memory.failure
+        unproved = (
+            may_send(fleet, bridge) or _no_longer_known(bridge) or memory.fence_failure or memory.failure
+        )
         why = refuse(Reason.CANNOT_REACH, f"a process may be serving on it: {unproved or ''}", bridge)
         return _cannot_reach(bridge, why)
     if not _has_witness(fleet, bridge):
@@ -337,7 +342,7 @@ def _removal(fleet: Fleet, bridge: Bridge) -> Action | None:
     refused = memory.exited_at is not None and bridge.poll.reach is Reach.REFUSED
     if refused and may_send(fleet, bridge) is None:
         return Delete(bridge.vm_id, Cause.NEVER_READY, "never joined, and its port is refused")
-    drained = not bridge.healthy and bridge.observed_drain is True
+    drained = not bridge.healthy and bridge.observed_drain is True and memory.fence_failure is None
     if drained and is_proved_empty(memory) and _no_longer_known(bridge) is None:
         return Fence(bridge.vm_id, "never joined; drained and empty", never_ready=True)
     return None

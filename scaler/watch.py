@@ -180,7 +180,7 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
     if memory.restarts >= _RESTARTS_WORTH_AN_ALERT and restarted_lately(memory, now):
         text = f"its JVB restarted {memory.restarts} times in a row, which cuts its calls each time"
         found.append(Alert("keeps_restarting", bridge.name, text))
-    if memory.phase is Phase.READY and memory.failure is not None:
+    if memory.phase in (Phase.READY, Phase.DRAINING) and memory.failure is not None:
         found.append(
             Alert(
                 "drain_refused", bridge.name, f"its drain API refuses, so it stays as it is: {memory.failure}"
@@ -211,8 +211,8 @@ def _drain_alerts(policy: ScalingPolicy, bridge: Bridge, lasting: timedelta) -> 
         found.append(
             Alert("foreign_drain", bridge.name, "is drained, not by us; left alone, and it blocks scale-in")
         )
-    if memory.failure is not None:
-        found.append(Alert("no_fence", bridge.name, memory.failure))
+    if memory.fence_failure is not None:
+        found.append(Alert("no_fence", bridge.name, memory.fence_failure))
     stats = bridge.stats
     if lasting >= timedelta(hours=policy.drain_alert_hours) and stats is not None and stats.conferences:
         found.append(

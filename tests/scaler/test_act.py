@@ -48,6 +48,8 @@ EMPTY = draining(**found_empty())
 EXITED = {"phase": Phase.FENCED, "exited_at": NOW - MINUTE, "fenced_at": NOW - 3 * MINUTE}
 BROKEN = {"provisioning": "Failed", "power": Power.UNKNOWN}
 NO_ROOM = {**BROKEN, "error": "AllocationFailed: no room"}
+UNTOLD = {"remembered": {**EXITED, "address": "127.0.1.1"}}
+"""Where the list has no address for it: ARM gave one earlier."""
 REFUSED = silent(reach=Reach.REFUSED)
 
 
@@ -276,9 +278,27 @@ async def test_a_fence_that_is_refused_leaves_the_bridge_drained(error: ScalerEr
     assert first.refusal is not None
     assert (first.refusal.reason, second.done) == (Reason.CALL_FAILED, True)
     if isinstance(error, Refused):
-        assert (stage["a"].phase, stage["a"].failure) == (Phase.DRAINING, "404: no shutdown API")
+        assert (stage["a"].phase, stage["a"].fence_failure) == (Phase.DRAINING, "404: no shutdown API")
     else:
         assert (stage["a"].phase, stage["a"].fenced_at) == (Phase.FENCED, None)
+
+
+async def test_a_drain_that_works_ends_what_an_earlier_one_refused() -> None:
+    """Else one refused answer would count as the refusal of a fence that nobody asked for."""
+    lost = draining(drained_at=None, failure="404: no such path")
+    stage = Stage(bridge("a", remembered=lost)).hears("a", poll(), poll(drain=True))
+    await stage.does(DRAIN)
+    assert (stage["a"].drained_at, stage["a"].failure, stage["a"].fence_failure) == (NOW, None, None)
+
+
+async def test_a_machine_that_refused_the_fence_is_not_asked_again_each_ten_minutes() -> None:
+    """It failed as before, and its refusal is known: others are cleaned up, and a person is told."""
+    never = {"phase": Phase.FAILED, "ever_ready": False, "asked_by": "i", **found_empty()}
+    stage = Stage(bridge("a", remembered=never, drain=True)).hears("a", poll(drain=True, mucs_joined=0))
+    stage.bridges.error = Refused("404", "no shutdown API")
+    (outcome,) = await stage.does(Fence("vm-a", "", never_ready=True))
+    assert not outcome.done
+    assert (stage["a"].phase, stage["a"].fence_failure) == (Phase.FAILED, "404: no shutdown API")
 
 
 # Delete
@@ -313,6 +333,8 @@ async def test_a_delete_is_written_done_and_followed() -> None:
         ({"arm": {"power": Power.UNKNOWN}}, silent(), Cause.NEVER_READY, False),
         ({"arm": {"address": None}}, silent(), Cause.NEVER_READY, False),
         ({"arm": {"address": None, "power": Power.STOPPED}}, silent(), Cause.NEVER_READY, True),
+        ({**UNTOLD, "arm": {"address": None, "power": Power.STOPPED}}, poll(), Cause.TEAR_DOWN, False),
+        ({**UNTOLD, "arm": {"address": None, "power": Power.STOPPED}}, silent(), Cause.TEAR_DOWN, True),
         ({"arm": NO_ROOM}, silent(), Cause.NEVER_READY, True),
         ({"arm": BROKEN}, silent(), Cause.NEVER_READY, False),
         ({"arm": BROKEN}, REFUSED, Cause.NEVER_READY, True),

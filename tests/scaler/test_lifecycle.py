@@ -87,13 +87,15 @@ def test_no_proof_outlives_the_state_that_it_proved() -> None:
         refused_seen_at=NOW,
         exited_at=NOW,
         failure="404",
+        fence_failure="404",
     )
     back = moved(fenced, Move.NEW_PROCESS, NOW)
     assert (back.wanted_drain, back.purpose, back.drained_at, back.empty_since) == (False, None, None, None)
-    assert (back.fenced_at, back.refused_since, back.exited_at, back.failure) == (None, None, None, None)
-    draining_on = moved(fenced, Move.FENCE_FAILED, NOW, failure="500")
+    assert (back.fenced_at, back.refused_since, back.exited_at) == (None, None, None)
+    assert (back.failure, back.fence_failure) == (None, None)
+    draining_on = moved(fenced, Move.FENCE_FAILED, NOW, fence_failure="500")
     assert (draining_on.purpose, draining_on.drained_at) == (Purpose.TEAR_DOWN, fenced.drained_at)
-    assert (draining_on.empty_since, draining_on.exited_at, draining_on.failure) == (None, None, "500")
+    assert (draining_on.empty_since, draining_on.exited_at, draining_on.fence_failure) == (None, None, "500")
     assert moved(memory(**draining(), exited_at=NOW), Move.FENCE, NOW).exited_at is None
 
 

@@ -204,6 +204,28 @@ def test_a_write_that_arm_never_took_was_not_the_one_purchase_of_a_blind_shard(
     assert shard.state.blind_bought is bought
 
 
+def test_a_machine_that_may_be_a_persons_is_told_from_ours_by_nobody() -> None:
+    """What he added is listed first and has our intent; ours comes behind it, and has none."""
+    shard = Shard().remember(memory("a"))
+    shard.intents = (intent(1, asked_at=NOW),)
+    by_hand, ours = instance("b", -MINUTE), instance("c", -MINUTE)
+    shard.tick({A: poll(), by_hand: silent()}, after=2 * MINUTE)
+    assert (shard.memories["vm-b"].asked_by, shard.memories["vm-b"].may_be_anothers) == ("i1", False)
+    shard.tick({A: poll(), by_hand: silent(), ours: silent()}, after=MINUTE)
+    doubts = {vm_id: m.may_be_anothers for vm_id, m in shard.memories.items()}
+    assert doubts == {"vm-a": False, "vm-b": True, "vm-c": False}
+    assert shard.memories["vm-c"].asked_by is None
+
+
+def test_a_machine_that_came_before_ours_was_asked_for_raises_no_doubt() -> None:
+    """Nor does one raise it of a bridge that was ready."""
+    shard = Shard().remember(memory("a", asked_by="i0", asked_at=NOW))
+    shard.intents = (intent(1, asked_at=NOW),)
+    ours, older = instance("b", -MINUTE), instance("c", 3 * MINUTE)
+    shard.tick({A: poll(), ours: silent(), older: silent()}, after=2 * MINUTE)
+    assert not any(m.may_be_anothers for m in shard.memories.values())
+
+
 # Which process answers
 
 

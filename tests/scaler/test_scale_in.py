@@ -180,7 +180,7 @@ def test_an_empty_or_unready_shard_has_no_candidate() -> None:
         (draining(since=30 * SECOND - timedelta(milliseconds=1), **found_empty()), {}, Reason.SETTLING),
         (draining(), {}, Reason.NOT_EMPTY),
         (draining(empty_since=NOW - 9 * SECOND, empty_seen_at=NOW), {}, Reason.NOT_EMPTY),
-        (draining(**found_empty(), failure="404"), {}, Reason.NO_FENCE),
+        (draining(**found_empty(), fence_failure="404"), {}, Reason.NO_FENCE),
     ],
 )
 def test_what_keeps_a_drained_bridge_from_the_fence(
@@ -214,7 +214,7 @@ def test_settled_for_exactly_30_seconds_and_found_empty_it_is_fenced() -> None:
 
 def test_without_a_shutdown_api_it_is_deleted_only_where_the_operator_says_so() -> None:
     """The event names why; by default it stays and a person is told."""
-    open_ = drained(remembered=draining(**found_empty(), failure="404: set rest.shutdown.enabled"))
+    open_ = drained(remembered=draining(**found_empty(), fence_failure="404: set rest.shutdown.enabled"))
     kept = decided(open_, bridge("b"))
     assert verbs(kept) == []
     assert "no_fence" in alert_kinds(kept)
@@ -343,6 +343,16 @@ GONE = {"exited_at": NOW, "refused_since": NOW - MINUTE}
         (never_joined(Reach.TIMED_OUT, remembered=GONE), [], Reason.CANNOT_REACH),
         (never_joined(Reach.NOT_ASKED, arm={"power": Power.STOPPED}), ["delete x"], None),
         (never_joined(remembered={**GONE, "asked_by": None}), [], Reason.NOT_OURS),
+        (never_joined(remembered={**GONE, "may_be_anothers": True}), [], Reason.NOT_OURS),
+        (
+            never_joined(
+                poll_=told_start(drain=True, mucs_joined=0),
+                remembered={**found_empty(), "fence_failure": "404"},
+                fresh=True,
+            ),
+            [],
+            Reason.CANNOT_REACH,
+        ),
         (
             never_joined(poll_=told_start(drain=True, mucs_joined=0), remembered=found_empty(), fresh=True),
             ["fence x"],
@@ -630,7 +640,7 @@ def test_every_delete_says_which_rule_asked_for_it() -> None:
 
     exited = unheard("a", reach=Reach.REFUSED, remembered={**EXITED, "purpose": Purpose.RECYCLE})
     assert cause(exited, bridge("b")) is Cause.RECYCLE
-    open_ = drained(remembered=draining(**found_empty(), failure="404"))
+    open_ = drained(remembered=draining(**found_empty(), fence_failure="404"))
     assert cause(open_, bridge("b"), require_fence=False) is Cause.TEAR_DOWN
     assert cause(bridge("b"), never_joined(remembered=GONE)) is Cause.NEVER_READY
     off = never_joined(Reach.NOT_ASKED, arm={"power": Power.STOPPED})

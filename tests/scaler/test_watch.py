@@ -179,7 +179,7 @@ LATE = 15 * MINUTE + SECOND
         (draining(drain_unseen_polls=2), {}, "drain_not_seen"),
         (draining(Purpose.FOREIGN, 10 * MINUTE), {}, "foreign_drain"),
         (draining(Purpose.FOREIGN, 10 * MINUTE - SECOND), {}, None),
-        (draining(failure="404"), {}, "no_fence"),
+        (draining(fence_failure="404"), {}, "no_fence"),
         ({"failure": "404"}, {}, "drain_refused"),
         (draining(since=24 * HOUR), busy(), "stuck_drain"),
         (draining(since=24 * HOUR), {"fresh": False, **busy()}, None),
