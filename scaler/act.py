@@ -98,10 +98,18 @@ async def perform(actions: Sequence[Action], hands: Hands, ledger: Ledger) -> tu
         if stopped:
             outcomes.append(_refused(action, hands, Reason.STOPPED_EARLIER, ""))
             continue
+        if isinstance(action, ScaleOut) and _has_set_the_model(outcomes):
+            outcomes.append(_refused(action, hands, Reason.FACTS_CHANGED, "the model was set: next tick"))
+            continue
         outcome, stopped = await _attempt(action, hands, ledger)
         outcomes.append(outcome)
         ledger.say(_event(outcome, hands))
     return tuple(outcomes)
+
+
+def _has_set_the_model(outcomes: Sequence[Outcome]) -> bool:
+    """The scale set has another etag now: a capacity write would be refused, or make what it named before."""
+    return any(outcome.done and isinstance(outcome.action, SetImage) for outcome in outcomes)
 
 
 async def _attempt(action: Action, hands: Hands, ledger: Ledger) -> tuple[Outcome, bool]:
@@ -488,7 +496,12 @@ async def _set_image(action: SetImage, hands: Hands, ledger: Ledger) -> None:
     if scale_set is None:
         raise FactsChanged("the scale set is not known")
     await ledger.intend_state(ledger.state)
-    await _called(hands.cloud.set_image(scale_set, action.image), stops=True)
+    try:
+        await hands.cloud.set_image(scale_set, action.image)
+    except Refused as error:
+        raise CallFailed(error) from error  # growth must not wait for what is refused for good
+    except (TryNextTick, StateChanged) as error:
+        raise CallFailed(error, stops=True) from error
 
 
 async def _start_build(action: StartBuild, hands: Hands, ledger: Ledger, images: Images) -> None:

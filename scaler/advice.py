@@ -57,6 +57,9 @@ WAY_OUT: dict[Reason, str] = {
     Reason.CANARY_ON_TRIAL: "It ends with the verdict on that machine, in at most an hour.",
     Reason.CANARY_TURN: "It ends with the verdict on the other shard's first machine.",
     Reason.IMAGE_NOT_SET: "The next tick sets it; if it lasts, the identity may not write the scale set.",
+    Reason.CONFIGURATION_CHANGED: (
+        "The next night proves it; or set the scale set's tag `jvb-autoscaler-config` back."
+    ),
     Reason.NIGHT_TOO_SHORT: "The next night goes on; `recycle_at` and `recycle_until` can be wider apart.",
     Reason.SURGE_IN_USE: "It ends when one of them has left; `recycle_surge` sets how many.",
     Reason.GALLERY_UNKNOWN: "It asks again; if it lasts, `image_definition_id` is wrong, or may not be read.",

@@ -102,6 +102,7 @@ def _decide(snapshot: Snapshot, policy: ScalingPolicy) -> Decision:
     state, said = recycle.follow(fleet, state)
     found = _alerts(fleet, state)
     growth = grow(fleet, state, _surge(fleet, state))
+    grown = _grown(fleet, state, growth)
     back = tuple(u for u in recycle.take_backs(fleet, state) if u.vm_id not in _vm_ids(growth.undrains))
     shrink = _shrink(fleet, state, growth, obeyed, back)
     refusals = (*unknown, *obeyed.refusals, *growth.refusals, *shrink.refusals)
@@ -111,7 +112,7 @@ def _decide(snapshot: Snapshot, policy: ScalingPolicy) -> Decision:
         state,
         growth.want,
         (
-            *_together(obeyed, (*opened, *growth.actions, *back), shrink.actions),
+            *_together(obeyed, (*opened, *grown, *back), shrink.actions),
             *_image_steps(fleet, state, growth),
         ),
         refusals,
@@ -129,6 +130,13 @@ def _alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
 def _surge(fleet: Fleet, state: ShardMemory) -> Surge:
     count, votes, refusals = recycle.surge(fleet, state)
     return Surge(count, votes, refusals, fleet.policy.surge_of(state.night.base))
+
+
+def _grown(fleet: Fleet, state: ShardMemory, growth: Growth) -> tuple[Action, ...]:
+    """What grows; a model that names a bad or unproved version is set back before any machine is made of it."""
+    first = model_step(fleet, state, canary_may_start=False) if growth.created else None
+    undrains, rest = growth.actions[: len(growth.undrains)], growth.actions[len(growth.undrains) :]
+    return (*undrains, first, *rest) if first is not None and first.goes_back else growth.actions
 
 
 def _image_steps(fleet: Fleet, state: ShardMemory, growth: Growth) -> tuple[Action, ...]:

@@ -72,6 +72,7 @@ class Reason(StrEnum):
     CANARY_ON_TRIAL = "canary_on_trial"
     CANARY_TURN = "canary_turn"
     IMAGE_NOT_SET = "image_not_set"
+    CONFIGURATION_CHANGED = "configuration_changed"
     NIGHT_TOO_SHORT = "night_too_short"
     SURGE_IN_USE = "surge_in_use"
     GALLERY_UNKNOWN = "gallery_unknown"
@@ -200,6 +201,8 @@ class SetImage:
 
     image: str
     because: str
+    goes_back: bool = False
+    """From a bad or unproved version to the last good one."""
     verb = "set_image"
 
 

@@ -107,10 +107,12 @@ def model_step(fleet: Fleet, state: ShardMemory, *, canary_may_start: bool) -> S
         return None
     takes_newest = scale_set.image == fleet.policy.image_definition_id.lower() and state.blocked_images
     if scale_set.image in state.blocked_images or takes_newest:
-        return SetImage(state.good_image, "the model would make a blocked version: back to the last good one")
+        because = "the model would make a blocked version: back to the last good one"
+        return SetImage(state.good_image, because, goes_back=True)
     unproved = night.target is not None and scale_set.image == night.target and night.passed_at is None
     if unproved and not night.is_open:
-        return SetImage(state.good_image, "no canary has proved the new version: back to the last good one")
+        because = "no canary has proved the new version: back to the last good one"
+        return SetImage(state.good_image, because, goes_back=True)
     return None
 
 

@@ -503,6 +503,8 @@ class Night:
     """Bridges that must accept at every moment: how many there were, less the surplus that left."""
     target: str | None = None
     """The image version that every bridge shall have, chosen once; None: images are not judged."""
+    config: str | None = None
+    """Boot configuration that new machines got when the canary was asked for: it proves no other."""
     oldest: str | None = None
     """vm_id of the oldest bridge when it opened, which goes in any case with `recycle: always`."""
     canary: str | None = None

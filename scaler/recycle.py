@@ -115,6 +115,7 @@ def _open(fleet: Fleet, state: ShardMemory) -> ShardMemory:
         oldest=first.vm_id if first is not None and policy.recycle == "always" else None,
         relays=any(b.stats is not None and b.stats.relay_id for b in fleet.bridges),
     )
+    night = replace(night, config=_config(fleet))
     replaceable, _ = to_replace(fleet, night)
     night = replace(night, of=len(replaceable), outdated=len(replaceable), base=_standing(fleet))
     state = replace(
@@ -157,7 +158,8 @@ def _went_on(fleet: Fleet, state: ShardMemory) -> ShardMemory:
         night = judge(fleet, night)
         if trial(fleet, night) is None:
             needless = _needs_no_canary(fleet, state)
-            night = replace(night, base=_standing(fleet), passed_at=fleet.now if needless else None)
+            passed_at = fleet.now if needless else None
+            night = replace(night, base=_standing(fleet), config=_config(fleet), passed_at=passed_at)
         state = replace(state, night=night)
         if night.failed is not None:
             return _condemned(fleet, state)
@@ -171,6 +173,12 @@ def _went_on(fleet: Fleet, state: ShardMemory) -> ShardMemory:
     if replaceable or is_on_trial(fleet, night):
         return state
     return _ended(fleet, state, DONE if night.passed_at else NOTHING_TO_DO)
+
+
+def _config(fleet: Fleet) -> str | None:
+    """Which boot configuration a new machine gets now."""
+    scale_set = fleet.snapshot.scale_set
+    return scale_set.config if scale_set is not None else None
 
 
 def _needs_no_canary(fleet: Fleet, state: ShardMemory) -> bool:
@@ -323,7 +331,7 @@ def surge(fleet: Fleet, state: ShardMemory) -> tuple[int, tuple[Vote, ...], tupl
     missing = min(wanted - len(fleet.accepting) - fleet.pending, size)
     if missing <= 0:
         return 0, (), ()
-    if (no := _hot(fleet) or _model_differs(fleet, night)) is not None:
+    if (no := _hot(fleet) or _is_unproved(fleet, night)) is not None:
         return 0, (), (no,)
     because = f"{night.base} must accept while {len(waiting)} wait to be replaced"
     return missing, (Vote("night", f"{wanted}", because),), ()
@@ -331,17 +339,21 @@ def surge(fleet: Fleet, state: ShardMemory) -> tuple[int, tuple[Vote, ...], tupl
 
 def _canary(fleet: Fleet, state: ShardMemory) -> tuple[int, tuple[Vote, ...], tuple[Refusal, ...]]:
     night = state.night
-    if (no := may_start_canary(fleet, state) or _model_differs(fleet, night)) is not None:
+    if (no := may_start_canary(fleet, state) or _is_unproved(fleet, night)) is not None:
         return 0, (), (no,)
     because = f"the canary of the night, made of {_version(night.target)}" if night.target else "its canary"
     return 1, (Vote("night", f"{len(fleet.accepting) + fleet.pending + 1}", because),), ()
 
 
-def _model_differs(fleet: Fleet, night: Night) -> Refusal | None:
+def _is_unproved(fleet: Fleet, night: Night) -> Refusal | None:
+    """Why a new machine would be another than the night is for."""
     scale_set = fleet.snapshot.scale_set
-    if night.target is None or (scale_set is not None and scale_set.image == night.target):
-        return None
-    return refuse(Reason.IMAGE_NOT_SET, f"the model does not name {_version(night.target)} yet")
+    if night.target is not None and (scale_set is None or scale_set.image != night.target):
+        return refuse(Reason.IMAGE_NOT_SET, f"the model does not name {_version(night.target)} yet")
+    if _config(fleet) != night.config:
+        detail = f"it is {_config(fleet)}, and {night.config} when the canary was asked for"
+        return refuse(Reason.CONFIGURATION_CHANGED, detail)
+    return None
 
 
 def leaving(fleet: Fleet) -> tuple[Bridge, ...]:
@@ -403,6 +415,8 @@ def _objections(fleet: Fleet, state: ShardMemory, bridge: Bridge, *, grew: bool)
     if rest < base:
         detail = f"{rest} others accept calls, {base} did before the night"
         against += (refuse(Reason.LAST_ACCEPTING, detail, bridge),)
+    if (unproved := _is_unproved(fleet, state.night)) is not None:
+        against += (unproved,)
     return against + pace_objections(fleet, state, rest, grew=grew, at_night=True)
 
 
@@ -524,6 +538,7 @@ _AGAINST_A_MACHINE = frozenset(
     {
         Reason.CANARY_TURN,
         Reason.IMAGE_NOT_SET,
+        Reason.CONFIGURATION_CHANGED,
         Reason.NIGHT_TOO_SHORT,
         Reason.HOT,
         Reason.BACKING_OFF,

@@ -19,6 +19,7 @@ from scaler.decision import (
     RepairCapacity,
     Repurpose,
     ScaleOut,
+    SetImage,
     Undrain,
 )
 from scaler.errors import Refused, ScalerError, StateChanged, Throttled, TryNextTick
@@ -515,6 +516,31 @@ async def test_the_first_error_of_arm_stops_the_rest(error: ScalerError) -> None
     assert second.refusal is not None
     assert second.refusal.reason is Reason.STOPPED_EARLIER
     assert stage.bridges.calls == []
+
+
+BACK = SetImage("/versions/1.0.0", "back to the last good one", goes_back=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "calls", "reason"),
+    [
+        (None, ["image /versions/1.0.0"], Reason.FACTS_CHANGED),
+        (Refused("LinkedAuthorizationFailed", "x"), ["image /versions/1.0.0", "capacity 3"], Reason.CALL_FAILED),
+        (TryNextTick("503"), ["image /versions/1.0.0"], Reason.STOPPED_EARLIER),
+        (StateChanged("412"), ["image /versions/1.0.0"], Reason.STOPPED_EARLIER),
+    ],
+)
+async def test_no_machine_is_made_of_a_model_that_is_being_set_back(
+    error: ScalerError | None, calls: list[str], reason: Reason
+) -> None:
+    """It is asked for in the next tick; only a model that may never be set again does not hold growth up."""
+    stage = Stage(bridge("a"))
+    stage.cloud.error = error
+    _, bought = await stage.does(BACK, BUY)
+    assert bought.refusal is not None
+    assert (stage.calls, bought.refusal.reason) == (calls, reason)
+    intents = (await stage.store.load("s")).intents
+    assert len(intents) == (BUY.count if "capacity 3" in calls else 0)
 
 
 async def test_a_start_time_that_is_not_told_now_is_waited_for() -> None:

@@ -26,7 +26,10 @@ from tests.scaler.builders import (
     MINUTE,
     NOW,
     bridge,
+    decided,
+    draining,
     fleet,
+    hot,
     policy,
     scale_set,
     shard_memory,
@@ -155,6 +158,23 @@ def test_the_model_goes_back_to_the_last_good_version() -> None:
     assert step(BAD, shard_memory(blocked_images={BAD: NOW}, good_image=OLD)) == OLD
     assert step(DEFINITION, shard_memory(blocked_images={BAD: NOW}, good_image=OLD)) == OLD
     assert step(DEFINITION, shard_memory(good_image=OLD)) is None
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"blocked_images": {NEW: NOW}},
+        {"night": open_night(until=NOW, take_back_at=NOW + HOUR)},
+    ],
+    ids=["blocked", "without a verdict"],
+)
+def test_load_buys_nothing_of_a_version_that_is_bad_or_not_proved(state: dict[str, Any]) -> None:
+    """The model goes back first; taking drains back does not wait for it."""
+    drains = bridge("c", remembered=draining(drained_at=NOW - HOUR), drain=True, arm={"image": OLD})
+    them = (hot("a", 1.3, arm={"image": OLD}), hot("b", 1.3, arm={"image": OLD}), drains)
+    model = scale_set(3, image=NEW)
+    decision = decided(*them, scale_set=model, policy_=WITH_IMAGES, good_image=OLD, lower_bound_polls=2, **state)
+    assert [action.verb for action in decision.actions] == ["undrain", "set_image", "scale_out"]
 
 
 def test_the_model_is_left_alone_by_day() -> None:

@@ -299,6 +299,24 @@ async def test_another_boot_configuration_is_outdated_too() -> None:
     assert not set(before) & set(names(it))
 
 
+async def test_a_configuration_that_changes_behind_the_canary_waits_for_the_next_night() -> None:
+    """Nobody has tried it: no bridge is moved onto it before a canary of its own is proved."""
+    it = install(fleet_of(2), min_bridges=2, recycle="on_new_image")
+    publish(it, "1.0.1")
+    await until(it, "04:20")
+    it.world.set_tags(scale_set_id("jvb-a"), {"jvb-autoscaler-config": "2"})
+    await until(it, "05:55")
+    assert (versions(it), [vm.tags.get("jvb-autoscaler-config") for vm in machines(it)]) == (
+        ["1.0.0", "1.0.0", "1.0.1"],
+        [None] * 3,
+    )
+    assert (await state(it)).night.waits_for == "configuration changed"
+    await until(it, "06:10")
+    assert (await state(it)).night.outcome == "unfinished"
+    await until_moment(it, EVENING + timedelta(days=1, hours=3))
+    assert [vm.tags.get("jvb-autoscaler-config") for vm in machines(it)] == ["2", "2"]
+
+
 async def test_surplus_leaves_without_a_surge() -> None:
     """A quiet fleet above its minimum only shrinks, oldest first: its outdated ones are not bought back."""
     it = install(fleet_of(4, start=EVENING + timedelta(minutes=25)), min_bridges=1)

@@ -294,6 +294,24 @@ def test_what_replaces_the_others_is_made_of_the_target() -> None:
     assert [action.verb for action in changed_model.actions] == ["set_image"]
 
 
+def test_a_canary_proves_no_other_boot_configuration() -> None:
+    """The tag changed behind it: nothing more is bought for the night, and nothing drained onto it."""
+    changed_tag = scale_set(2, image=NEW, config="2")
+    bought = at_night(old("a"), old("b"), scale_set=changed_tag, night=replacing(config="1"))
+    assert (verbs(bought), Reason.CONFIGURATION_CHANGED in reasons(bought)) == ([], True)
+    three = (old("a"), old("b"), new("c"))
+    drained = at_night(*three, scale_set=replace(changed_tag, capacity=3), night=replacing(config="1"))
+    assert (verbs(drained), Reason.CONFIGURATION_CHANGED in reasons(drained)) == ([], True)
+    assert drained.memory.night.waits_for == "configuration changed"
+
+
+def test_a_night_without_a_canary_follows_the_boot_configuration() -> None:
+    """It is the canary that proves one: what came before it was asked for is another matter."""
+    decision = start(scale_set=scale_set(2, image=NEW, config="2"), night={"config": "1"})
+    assert verbs(decision) == ["scale_out 3"]
+    assert decision.memory.night.config == "2"
+
+
 def said(events: tuple[Event, ...]) -> list[str]:
     """What is told of the night."""
     return [event.text for event in events if event.kind is EventKind.NIGHT]

@@ -125,7 +125,7 @@ SEEN_BEFORE = {"capacity_gap": 1, "gap_since": NOW - HOUR, "gap_etag": "1"}
         (2, {**SEEN_BEFORE, "gap_etag": None}, 1, NOW),
         (2, {**SEEN_BEFORE, "unlisted": frozenset({"vm-z"})}, 1, NOW),
     ],
-    ids=["none", "new", "the same", "another", "not watched", "written to", "was not at rest", "one is lacking"],
+    ids=["none", "new", "the same", "another", "not watched", "written to", "was not at rest", "one lacks"],
 )
 def test_a_gap_of_the_capacity_lasts_while_it_is_seen_and_stays_the_same(
     capacity: int, state: dict[str, Any], gap: int, since: datetime | None
