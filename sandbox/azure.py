@@ -209,8 +209,8 @@ class Azure:
         if not vm.running or vm.bridge is not None:
             return
         defect, bridge = self.galleries.defect_of(vm.image), self._put_bridge(vm)
-        bridge.faults.no_media = defect is Defect.NO_MEDIA
-        bridge.faults.never_joins = defect is Defect.NEVER_JOINS
+        bridge.faults.no_media |= defect is Defect.NO_MEDIA
+        bridge.faults.never_joins |= defect is Defect.NEVER_JOINS
         bridge.start(joins_after_s=BOOT_BEFORE_JOIN_S)
         if defect is Defect.UNHEALTHY:
             self._agenda.after(UNHEALTHY_AFTER_S, bridge.fail_health, "a fault of the image")

@@ -135,6 +135,7 @@ def _ask_anew(action: Action, hands: Hands, ledger: Ledger) -> None:
 
     No total fell, or the tick would have seen it: without this the bridge were refused for ever.
     Its address is asked anew too: what answers there may be another machine's, and must not pass for it.
+    Its next report counts as a first one: what its image drains at the start is nobody's drain.
     """
     memory = ledger.bridges.get(getattr(action, "vm_id", ""))
     if memory is not None and memory.phase is Phase.READY:
@@ -144,6 +145,7 @@ def _ask_anew(action: Action, hands: Hands, ledger: Ledger) -> None:
                 memory,
                 address=None,
                 process_started_at=None,
+                stats_timestamp=None,
                 restart_seen_at=now,
                 restarts=restarts_now(memory, now),
             )

@@ -292,7 +292,7 @@ class BridgeMemory:
     phase_since: datetime
     first_seen: datetime
     unlisted_since: datetime | None = None
-    """First complete list of ARM without it; one such list may be stale, two are believed."""
+    """First complete list of ARM without it; one such list may be stale, minutes of them are believed."""
     asked_by: str | None = None
     """Our intent that asked for this VM; None: adopted, so never removed as 'never ready'."""
     asked_at: datetime | None = None
@@ -340,6 +340,8 @@ class BridgeMemory:
 
     fenced_at: datetime | None = None
     """When it took the graceful shutdown, or first said so; None: asked for, with no answer yet."""
+    fences_ignored: int = 0
+    """How often this process was told to shut down, and answered as if nothing were."""
     refused_since: datetime | None = None
     refused_seen_at: datetime | None = None
     """First and latest refused connection with nothing answering between."""

@@ -17,6 +17,8 @@ EXIT_PROOF = timedelta(seconds=30)
 """A refused connection counts as an exit when it was refused twice, this far apart."""
 UNTOLD_EXIT_PROOF = timedelta(minutes=5)
 """The same where no word of the fence came back: a process that crashed is soon started again."""
+REPORT_IS_BEHIND_THE_FENCE = timedelta(seconds=10)
+"""Twice the age that the report of any JVB can have."""
 EMPTY_PROOF = timedelta(seconds=10)
 """Two empty polls must lie this far apart."""
 
@@ -105,13 +107,24 @@ def _draining(seen: Seen, policy: ScalingPolicy, now: datetime, log: Log) -> Bri
 
 def _fenced(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> BridgeMemory:
     memory, stats = seen.memory, seen.poll.stats
-    back = stats is not None and not stats.graceful_shutdown and not stats.shutting_down
+    ends = stats is not None and (stats.graceful_shutdown or stats.shutting_down)
+    # A report may be seconds old: of one right behind the fence nobody can tell what came first.
+    is_behind = seen.poll.at - memory.phase_since >= REPORT_IS_BEHIND_THE_FENCE
+    back = stats is not None and not ends and is_behind
     if (seen.restarted or back) and not memory.ever_ready:
         return moved(memory, Move.STILL_FAILED, now)
     if seen.restarted or back:
         log.say(EventKind.RESTARTED, memory, "answers after the fence as if nothing were: every term anew")
-        return moved(memory, Move.NEW_PROCESS, now, restart_seen_at=now, starts_drained=True)
-    if stats is not None:
+        ignored = 0 if seen.restarted else memory.fences_ignored + 1
+        return moved(
+            memory,
+            Move.NEW_PROCESS,
+            now,
+            restart_seen_at=now,
+            starts_drained=True,
+            fences_ignored=ignored,
+        )
+    if ends:
         memory = changed(memory, fenced_at=memory.fenced_at or now)
     memory = _exit_proof(seen, memory, now)
     if memory.exited_at is not None and seen.memory.exited_at is None:

@@ -40,6 +40,7 @@ def learn_process(memory: BridgeMemory, poll: Poll, now: datetime, log: Log) -> 
         # It may have another configuration now.
         failure=None if memory.ever_ready else memory.failure,
         fence_failure=None,
+        fences_ignored=0,
     )
     return _first_drain_seen(memory, poll, first=True), True
 

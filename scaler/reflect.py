@@ -35,6 +35,8 @@ from scaler.process import judge_freshness, learn_process
 
 BACKOFF_MINUTES = (2, 5, 15)
 """After the first, second, and every later failed creation in a row."""
+ABSENCE_IS_BELIEVED_AFTER = timedelta(minutes=5)
+"""A list may be stale, and the next one too: so long a machine is remembered that no list has."""
 _ASKED_BEFORE_CREATED = timedelta(minutes=2)
 """Clocks of ARM and ours may differ: a VM may seem created this long before we asked for it."""
 
@@ -192,8 +194,8 @@ def _announce(memory: BridgeMemory, log: Log) -> None:
 def _leave(memory: BridgeMemory, now: datetime, log: Log) -> BridgeMemory:
     if memory.phase is Phase.DELETING:
         log.say(EventKind.GONE, memory, "ARM no longer lists it")
-    elif memory.unlisted_since is None:
-        return changed(memory, unlisted_since=now)  # a list may be stale; the next one tells
+    elif memory.unlisted_since is None or now - memory.unlisted_since < ABSENCE_IS_BELIEVED_AFTER:
+        return changed(memory, unlisted_since=memory.unlisted_since or now)
     else:
         log.say(EventKind.VANISHED, memory, f"was {memory.phase} and is no longer listed: not our doing")
     return moved(memory, Move.NOT_LISTED, now)

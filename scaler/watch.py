@@ -21,6 +21,7 @@ _DRAIN_UNSEEN_POLLS = 2
 _DISAGREES_TICKS = 2
 _FAILURES_WORTH_AN_ALERT = 2
 _RESTARTS_WORTH_AN_ALERT = 3
+_FENCES_WORTH_AN_ALERT = 2
 
 
 def count_on(fleet: Fleet) -> ShardMemory:
@@ -177,6 +178,12 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
             f"when you know that it serves nobody: {delete_by_hand(bridge)}"
         )
         found.append(Alert("unsupported", bridge.name, text))
+    if memory.fences_ignored >= _FENCES_WORTH_AN_ALERT and memory.phase in (Phase.READY, Phase.DRAINING):
+        text = (
+            f"was told {memory.fences_ignored} times to shut down and goes on as if nothing were: "
+            "see its log for POST /colibri/shutdown"
+        )
+        found.append(Alert("no_fence", bridge.name, text))
     if memory.restarts >= _RESTARTS_WORTH_AN_ALERT and restarted_lately(memory, now):
         text = f"its JVB restarted {memory.restarts} times in a row, which cuts its calls each time"
         found.append(Alert("keeps_restarting", bridge.name, text))

@@ -518,6 +518,13 @@ async def test_the_first_error_of_arm_stops_the_rest(error: ScalerError) -> None
     assert stage.bridges.calls == []
 
 
+async def test_another_process_counts_as_one_that_nobody_has_heard_yet() -> None:
+    """Its image may start it drained, which is nobody's drain."""
+    stage = ready(remembered={"process_started_at": NOW - HOUR, "stats_timestamp": NOW - MINUTE})
+    assert await refusal_of(stage, DRAIN) is Reason.NOT_THE_SAME_BRIDGE
+    assert (stage["a"].process_started_at, stage["a"].stats_timestamp) == (None, None)
+
+
 BACK = SetImage("/versions/1.0.0", "back to the last good one", goes_back=True)
 
 

@@ -173,7 +173,8 @@ def test_load_buys_nothing_of_a_version_that_is_bad_or_not_proved(state: dict[st
     drains = bridge("c", remembered=draining(drained_at=NOW - HOUR), drain=True, arm={"image": OLD})
     them = (hot("a", 1.3, arm={"image": OLD}), hot("b", 1.3, arm={"image": OLD}), drains)
     model = scale_set(3, image=NEW)
-    decision = decided(*them, scale_set=model, policy_=WITH_IMAGES, good_image=OLD, lower_bound_polls=2, **state)
+    state = {"scale_set": model, "good_image": OLD, "lower_bound_polls": 2, **state}
+    decision = decided(*them, policy_=WITH_IMAGES, **state)
     assert [action.verb for action in decision.actions] == ["undrain", "set_image", "scale_out"]
 
 
