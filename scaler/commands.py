@@ -103,8 +103,18 @@ def _expire(command: Command, desk: _Desk) -> None:
         if command.kind is CommandKind.PAUSE:
             desk.memory = _resumed(desk.memory)
     else:
-        outcome = f"not carried out in time: {command.outcome or 'no tick took it up'}"
+        outcome = f"not carried out in time: {command.outcome or 'no tick took it up'}{_left(command, desk)}"
     desk.end(command, CommandState.EXPIRED, outcome)
+
+
+def _left(command: Command, desk: _Desk) -> str:
+    """Say what a drain that is given up leaves behind: it was asked for, and only an `undrain` ends it."""
+    bridge = desk.listed.get(command.vm_id or "")
+    if command.kind is not CommandKind.DRAIN or bridge is None:
+        return ""
+    memory = bridge.memory
+    begun = memory.phase is Phase.DRAINING and memory.purpose is Purpose.OPERATOR and memory.wanted_drain
+    return "; it was told to drain already, and does until an undrain" if begun else ""
 
 
 def _without_machine(command: Command) -> tuple[CommandState, str]:
@@ -181,7 +191,8 @@ def _cancel(command: Command, desk: _Desk) -> None:
         return
     if target.kind is CommandKind.PAUSE and target.state is CommandState.IN_FORCE:
         desk.memory = _resumed(desk.memory)
-    desk.end(target, CommandState.CANCELLED, f"cancelled by {command.by}: {command.why}")
+    left = _left(target, desk)
+    desk.end(target, CommandState.CANCELLED, f"cancelled by {command.by}: {command.why}{left}")
     desk.end(command, CommandState.DONE, f"{target.kind} {target.command_id} is cancelled")
 
 
@@ -321,8 +332,11 @@ def _replace(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
     if bridge.phase in (Phase.BOOTING, Phase.FENCED) and not hangs:
         return refuse(Reason.NOT_HEALTHY, f"it is {bridge.phase}, which ends by itself", bridge)
     sick = is_sick(bridge.memory, fleet.policy, fleet.now)
-    if bridge.phase in (Phase.READY, Phase.DRAINING) and not sick and not stopped:
-        text = f"it is {bridge.phase} and not sick: drain it, and it leaves when it is the oldest"
+    given_up = sick or bridge.memory.unsupported or stopped
+    if bridge.phase in (Phase.READY, Phase.DRAINING) and not given_up:
+        condemned = bridge in fleet.condemned
+        first = "stop its VM once it is empty" if condemned else "drain it, and it leaves when it is the oldest"
+        text = f"it is {bridge.phase} and not sick: {first}"
         return _ended(command, fleet, CommandState.FAILED, text)
     if not stopped and bridge.poll.reach in (Reach.ANSWERED, Reach.BROKEN):
         text = "something answers on it, which may carry calls: stop its JVB or the VM first"

@@ -50,6 +50,8 @@ SWITCHED_OFF = "switched off"
 CLOCK_SET_BACK = timedelta(minutes=5)
 OUTDATED_FOR = timedelta(hours=24)
 """So long every bridge had its night."""
+BAD_ONES_AT_MOST = 2
+"""So many drained canaries of bad images, and no further version is tried: they use up `max_bridges`."""
 _ON_THE_WAY_OUT = frozenset({Phase.DRAINING, Phase.FENCED, Phase.DELETING})
 _IN_THE_WAY = frozenset({Purpose.FOREIGN, Purpose.OPERATOR})
 
@@ -300,6 +302,9 @@ def may_start_canary(fleet: Fleet, state: ShardMemory) -> Refusal | None:
     left = (night.until - fleet.now).total_seconds() / 60 if night.until else 0
     if left < bake:
         return refuse(Reason.NIGHT_TOO_SHORT, f"{left:.0f} min left, {bake:g} needed to prove a canary")
+    if len(fleet.condemned) >= BAD_ONES_AT_MOST:
+        names = ", ".join(b.name for b in fleet.condemned)
+        return refuse(Reason.BAD_ONES_STAND, f"{names}, which leave only when they are the oldest")
     return _hot(fleet)
 
 
@@ -495,7 +500,10 @@ def _image_alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
         )
         left = [b for b in fleet.bridges if b.instance and b.instance.image in state.blocked_images]
         if left:
-            text += ". Made of it and still there; when it serves nobody: " + delete_by_hand(left[0])
+            text += (
+                ". Made of it and still there; it leaves when it is the oldest, or when it is empty, "
+                "you have stopped its VM, and say: " + delete_by_hand(left[0])
+            )
         return (Alert("bad_image", shard, text),)
     if night.failed is not None and night.target == (state.good_image if night.target else None):
         return (
@@ -539,6 +547,7 @@ _AGAINST_A_MACHINE = frozenset(
         Reason.CANARY_TURN,
         Reason.IMAGE_NOT_SET,
         Reason.CONFIGURATION_CHANGED,
+        Reason.BAD_ONES_STAND,
         Reason.NIGHT_TOO_SHORT,
         Reason.HOT,
         Reason.BACKING_OFF,

@@ -243,8 +243,9 @@ def _limited(fleet: Fleet, state: ShardMemory, missing: int, surge: Surge) -> tu
 
 
 def machines_against_maximum(fleet: Fleet) -> int:
-    """Machines that use up `max_bridges`; one sick one is let off, so that it can be stood in for."""
-    return len(fleet.bridges) - len(fleet.going) - min(1, len(fleet.sick)) + fleet.open_intents
+    """Machines that use up `max_bridges`; one of no use is let off, so that it can be stood in for."""
+    let_off = min(1, len(fleet.sick) + len(fleet.condemned))
+    return len(fleet.bridges) - len(fleet.going) - let_off + fleet.open_intents
 
 
 def _pending_covers(fleet: Fleet) -> tuple[Refusal, ...]:

@@ -78,8 +78,13 @@ class Fleet:
     def working(self) -> int:
         """Machines that are, or may soon be, of use: one of a blocked image that drains never is again."""
         unusable = {b.vm_id for b in (*self.sick, *self.failed, *self.fenced)}
-        bad = {b.vm_id for b in self.bridges if is_our_drain(b) and is_condemned(b, self.snapshot)}
+        bad = {b.vm_id for b in self.condemned}
         return self.listed - len(unusable | bad - {b.vm_id for b in self.deleting})
+
+    @property
+    def condemned(self) -> tuple[Bridge, ...]:
+        """Drained bridges of a blocked image: of no use to anybody, until they are the oldest and leave."""
+        return tuple(b for b in self.bridges if is_our_drain(b) and is_condemned(b, self.snapshot))
 
     def accepting_others(self, bridge: Bridge) -> int:
         """Accepting bridges that remain without this one."""

@@ -370,6 +370,7 @@ class KnowledgeChecker:
         goes_on = loaded is not None and loaded.phase in _LEAVING
         return _failed(
             (row.asked_by is not None, "a machine that we did not ask for"),
+            (not row.may_be_anothers, "a machine that may be another's"),
             (goes_on or not view.lacking(), "the list lacks a machine"),
             (overdue, "its boot deadline has not passed"),
             (paced, "a second clean-up in 10 min"),
@@ -389,7 +390,7 @@ class KnowledgeChecker:
                 (not any(map(view.may_come_of, intents)), "a repair with machines on the way"),
                 (not view.lacking(), "a repair while the list lacks a machine"),
             )
-        sick = any(view.is_bad(vm_id) for vm_id in view.listed)
+        sick = any(view.is_bad(vm_id) or view.is_condemned(vm_id) for vm_id in view.listed)
         fewest, most = len(view.staying()), len(view.listed)
         found = night.against_purchase(view, new)
         most_bridges = self.policy.max_bridges + sick + night.surge_allowed(view, self.policy)

@@ -252,7 +252,8 @@ class View:
             # A machine that ARM could not make, and that no row knows yet, may be what came of it.
             refused = any(_broken(each) for vm_id, each in self.listed.items() if vm_id not in self.rows)
             known = self.told.scale_set
-            not_taken = intent.operation is None and known is not None and known.capacity < intent.capacity
+            unseen = intent.operation is None and not intent.taken
+            not_taken = unseen and known is not None and known.capacity < intent.capacity
             late = self.told.now - intent.asked_at >= self._policy.boot_timeout
             return intent.is_open and intent.error is None and not (failed or refused or not_taken or late)
         instance = self.listed.get(intent.vm_id)

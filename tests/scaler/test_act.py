@@ -532,7 +532,7 @@ BACK = SetImage("/versions/1.0.0", "back to the last good one", goes_back=True)
     ("error", "calls", "reason"),
     [
         (None, ["image /versions/1.0.0"], Reason.FACTS_CHANGED),
-        (Refused("LinkedAuthorizationFailed", "x"), ["image /versions/1.0.0", "capacity 3"], Reason.CALL_FAILED),
+        (Refused("Forbidden", "x"), ["image /versions/1.0.0", "capacity 3"], Reason.CALL_FAILED),
         (TryNextTick("503"), ["image /versions/1.0.0"], Reason.STOPPED_EARLIER),
         (StateChanged("412"), ["image /versions/1.0.0"], Reason.STOPPED_EARLIER),
     ],

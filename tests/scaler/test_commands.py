@@ -144,6 +144,19 @@ def test_a_machine_that_is_gone_ends_its_commands():
     }
 
 
+@pytest.mark.parametrize("way", ["cancelled", "expired"])
+def test_a_drain_that_was_begun_outlives_its_command(way: str):
+    """Only an `undrain` ends it, and whoever gives the command up is told so."""
+    asked = bridge("a", remembered=draining(Purpose.OPERATOR), drain=False)
+    over = {"expires_at": NOW} if way == "expired" else {}
+    cancel = [command("cancel", target="drain-1", asked_at=NOW)] if way == "cancelled" else []
+    decision = decided(asked, bridge("b"), commands=(command("drain", "a", **over), *cancel))
+    assert (states(decision.commands[0]), decision.commands[0].command_id) == ([way], "drain-1")
+    assert "until an undrain" in (decision.commands[0].outcome or "")
+    never = decided(bridge("a"), bridge("b"), commands=(command("drain", "a", **over), *cancel))
+    assert "until an undrain" not in (never.commands[0].outcome or "")
+
+
 def test_a_cancel_ends_an_open_command():
     """Also a pause, which resumes; what is over or unknown cannot be cancelled."""
     floor = command("floor", minimum=4, **FORCE)
@@ -453,6 +466,21 @@ def test_a_healthy_machine_is_not_replaced():
     assert "drain it" in (decision.commands[0].outcome or "")
 
 
+def test_a_drained_machine_of_a_bad_image_is_stopped_first():
+    """As its alert says: no word removes what answers."""
+    bad = bridge("a", remembered=draining(Purpose.RECYCLE), drain=True, arm={"image": "v/1.1.0"})
+    decision = replaced(bad, bridge("b"), blocked_images={"v/1.1.0": NOW})
+    assert "stop its VM" in (decision.commands[0].outcome or "")
+
+
+def test_a_jvb_that_is_too_old_may_be_given_up():
+    """As the alert `unsupported` says; while it answers it has to be stopped first."""
+    known = {"unsupported": True}
+    assert "delete a" in verbs(replaced(unheard("a", remembered=known), bridge("b")))
+    answers = replaced(bridge("a", remembered=known, supported=False), bridge("b"))
+    assert (states(*answers.commands), Reason.STILL_SERVING in reasons(answers, "a")) == (["open"], True)
+
+
 @pytest.mark.parametrize("phase", [Phase.BOOTING, Phase.FENCED])
 def test_what_ends_by_itself_is_waited_for(phase: Phase):
     """A boot has its deadline and a fenced bridge its exit."""
@@ -542,13 +570,12 @@ def test_a_decision_twice_is_the_same():
 
 @pytest.mark.parametrize("kind", ["protect", "drain", "undrain"])
 def test_a_command_outlives_one_list_that_lacks_its_machine(kind: str) -> None:
-    """The list may be stale, as the row's own life supposes; the next one tells."""
+    """Lists may be stale for minutes, as the row's own life supposes."""
     state = CommandState.IN_FORCE if kind == "protect" else CommandState.OPEN
     told = command(kind, "a", state=state, expires_at=NOW + HOUR)
     shard = Shard().remember(memory("a"), memory("b"), memory("c"))
-    lists = [[instance("b"), instance("c")]] * 2
-    for heard, expected in zip(lists, (state, CommandState.FAILED), strict=True):
-        shard.tick(heard)
+    for after_, expected in ((MINUTE, state), (4 * MINUTE, state), (MINUTE, CommandState.FAILED)):
+        shard.tick([instance("b"), instance("c")], after=after_)
         assert shard.snapshot is not None
         (after,) = decide(replace(shard.snapshot, commands=(told,)), shard.policy).commands
         assert after.state is expected

@@ -519,12 +519,24 @@ def test_a_bridge_of_a_blocked_image_is_drained_and_stays_so() -> None:
     alone = decided(old("a"), new("c", **busy()), policy_=AT_NOON, **BLOCKED)
     assert verbs(alone) == []
     drained = new("c", remembered=draining(Purpose.RECYCLE), **busy(drain=True))
-    assert (
-        verbs(
-            decided(hot("a", arm={"image": OLD}), drained, policy_=replace(AT_NOON, max_bridges=2), **BLOCKED)
-        )
-        == []
-    )
+    full = replace(AT_NOON, max_bridges=3)
+    them = (hot("a", arm={"image": OLD}), old("b", pressure=1.0), drained)
+    assert verbs(decided(*them, policy_=full, **BLOCKED)) == ["scale_out 4"]
+
+
+def test_one_bridge_of_a_bad_image_takes_no_place_and_two_stop_the_next_try() -> None:
+    """Else a pipeline with a standing fault fills the fleet with bridges that serve nobody."""
+    bad = [new(name, remembered=draining(Purpose.RECYCLE), drain=True) for name in ("c", "d")]
+    loaded = (hot("a", arm={"image": OLD}), old("b", pressure=1.0))
+    rules = replace(AT_NOON, max_bridges=3)
+    two = decided(*loaded, *bad, policy_=rules, **BLOCKED)
+    assert (verbs(two), Reason.AT_MAXIMUM in reasons(two)) == ([], True)
+    waiting = replacing(passed_at=None, opened_at=NOW - MINUTE, target=f"{DEFINITION}/versions/1.2.0")
+    night: dict[str, Any] = {"policy_": AT_NOON, "night": waiting, **BLOCKED}
+    tried = decided(old("a"), old("b"), bad[0], **night)
+    assert [action.verb for action in tried.actions] == ["set_image"]
+    stopped = decided(old("a"), old("b"), *bad, **night)
+    assert (stopped.actions, stopped.memory.night.waits_for) == ((), "bad ones stand")
 
 
 def test_a_bad_image_is_one_alert_that_names_what_is_left_of_it() -> None:
