@@ -334,9 +334,9 @@ def _replace(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
     sick = is_sick(bridge.memory, fleet.policy, fleet.now)
     given_up = sick or bridge.memory.unsupported or stopped
     if bridge.phase in (Phase.READY, Phase.DRAINING) and not given_up:
-        condemned = bridge in fleet.condemned
-        first = "stop its VM once it is empty" if condemned else "drain it, and it leaves when it is the oldest"
-        text = f"it is {bridge.phase} and not sick: {first}"
+        way = "drain it, and it leaves when it is the oldest"
+        way = "stop its VM once it is empty" if bridge in fleet.condemned else way
+        text = f"it is {bridge.phase} and not sick: {way}"
         return _ended(command, fleet, CommandState.FAILED, text)
     if not stopped and bridge.poll.reach in (Reach.ANSWERED, Reach.BROKEN):
         text = "something answers on it, which may carry calls: stop its JVB or the VM first"

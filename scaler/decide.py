@@ -133,7 +133,7 @@ def _surge(fleet: Fleet, state: ShardMemory) -> Surge:
 
 
 def _grown(fleet: Fleet, state: ShardMemory, growth: Growth) -> tuple[Action, ...]:
-    """What grows; a model that names a bad or unproved version is set back before any machine is made of it."""
+    """What grows; a model of a bad or unproved version is set back before any machine is made of it."""
     first = model_step(fleet, state, canary_may_start=False) if growth.created else None
     undrains, rest = growth.actions[: len(growth.undrains)], growth.actions[len(growth.undrains) :]
     return (*undrains, first, *rest) if first is not None and first.goes_back else growth.actions

@@ -414,7 +414,7 @@ class CreateIntent:
     """Operation URL, read once a tick until it ends; None before ARM answered."""
     operation_done: bool = False
     taken: bool = False
-    """Its answer was lost, and the capacity showed once that ARM took it: a later delete lowers that again."""
+    """Its answer was lost, and the capacity showed that ARM took it: a later delete lowers that again."""
     vm_id: str | None = None
     ended_at: datetime | None = None
     error: str | None = None

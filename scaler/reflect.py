@@ -174,14 +174,15 @@ def _doubted(bridges: list[Bridge], memories: Mapping[str, BridgeMemory]) -> lis
     new = (b.memory for b in bridges if b.vm_id not in memories)
     strangers = [memory.time_created for memory in new if memory.asked_by is None]
 
-    def doubted(memory: BridgeMemory) -> bool:
-        if memory.asked_at is None or memory.ever_ready:
-            return False
-        return any(_is_not_before(created, memory.asked_at) for created in strangers)
+    def judged(bridge: Bridge) -> Bridge:
+        asked_at, memory = bridge.memory.asked_at, bridge.memory
+        if asked_at is None or memory.ever_ready:
+            return bridge
+        if not any(_is_not_before(created, asked_at) for created in strangers):
+            return bridge
+        return replace(bridge, memory=changed(memory, may_be_anothers=True))
 
-    return [
-        replace(b, memory=changed(b.memory, may_be_anothers=True)) if doubted(b.memory) else b for b in bridges
-    ]
+    return [judged(bridge) for bridge in bridges]
 
 
 def _announce(memory: BridgeMemory, log: Log) -> None:

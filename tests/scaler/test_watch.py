@@ -110,7 +110,7 @@ def test_capacity_is_compared_with_what_is_listed_and_asked_for() -> None:
     assert kinds(bridge("a"), scale_set=None, disagree_ticks=5) == []
 
 
-SEEN_BEFORE = {"capacity_gap": 1, "gap_since": NOW - HOUR, "gap_etag": "1"}
+SEEN_BEFORE: dict[str, Any] = {"capacity_gap": 1, "gap_since": NOW - HOUR, "gap_etag": "1"}
 
 
 @pytest.mark.parametrize(
