@@ -183,6 +183,11 @@ class _Port:
         assert told is not None
         return told
 
+    def _present(self) -> tuple[datetime, datetime]:
+        """True time, and what the clock of the process's host says."""
+        world_now = self._bench.site.world.now
+        return world_now, world_now + timedelta(seconds=self._bench.site.ahead_s(self._process.host))
+
     def _alive(self) -> None:
         if self._process.dead:
             raise Killed
@@ -206,8 +211,7 @@ class _Port:
     async def _act(self, verb: str, call: Awaitable[T], **details: Any) -> T:
         """Do something that checkers judge."""
         self._alive()
-        world_now = self._bench.site.world.now
-        host_now = world_now + timedelta(seconds=self._bench.site.ahead_s(self._process.host))
+        world_now, host_now = self._present()
         act = Act(verb, world_now, host_now, **details)
         shown = " ".join(f"{key}={value}" for key, value in details.items() if key != "vm_id")
         for checker in self._bench.checkers:
@@ -379,7 +383,9 @@ class WitnessedStore(_Port):
         """Read everything remembered of the shard, or the commands beside what is known."""
         await self._process.ask()
         rows: ShardRows = await self._inner.call("load", shard, known)
-        self._told.rows = rows
+        told = self._told
+        told.rows = rows
+        told.began, told.now = self._present()  # a tick that stood still until here begins now
         return rows
 
     async def load_state(self, shard: str) -> Stored[ShardMemory] | None:
