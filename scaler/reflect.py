@@ -176,7 +176,7 @@ def _doubted(bridges: list[Bridge], memories: Mapping[str, BridgeMemory]) -> lis
 
     def judged(bridge: Bridge) -> Bridge:
         asked_at, memory = bridge.memory.asked_at, bridge.memory
-        if asked_at is None or memory.ever_ready:
+        if asked_at is None or bridge.phase not in (Phase.BOOTING, Phase.FAILED):
             return bridge
         if not any(_is_not_before(created, asked_at) for created in strangers):
             return bridge
