@@ -189,7 +189,8 @@ KNOBS: dict[str, Knob] = {
         bool,
         "",
         False,
-        "Another writer's capacity is somebody's intention until you say it is not. It waits for 15 min of a scale set at rest.",
+        "Another writer's capacity is somebody's intention until you say it is not. "
+        "It waits for 15 min of a scale set at rest.",
     ),
     "recycle": Knob(
         str,
