@@ -254,7 +254,7 @@ async def _drain(action: Drain, hands: Hands, ledger: Ledger) -> None:
         raise CallFailed(error) from error
     confirmed = await hands.bridges.read(target)
     if confirmed.drain is True and not is_another(draining, confirmed):
-        ledger.remember(changed(draining, drained_at=hands.clock.now(), failure=None))
+        ledger.remember(changed(draining, drained_at=hands.clock.now()))
 
 
 async def _fence(action: Fence, hands: Hands, ledger: Ledger) -> None:
@@ -316,7 +316,7 @@ async def _prove_gone(action: Delete, hands: Hands, instance: Instance, memory: 
         report = await _same_bridge(hands, memory)
         _prove_empty_and_drained(hands, memory, report, joined=True)
         return
-    address = instance.address or memory.address
+    address = instance.address or _last_address(hands, memory)
     if instance.has_no_host and address is None:
         return  # ARM did not even get as far as an address
     # Asked also where ARM says that it is off: its list may be old, and somebody has started it since.
@@ -325,6 +325,12 @@ async def _prove_gone(action: Delete, hands: Hands, instance: Instance, memory: 
     vouched = action.cause in (Cause.DEAD, Cause.REPLACED)
     proved = report.reach is Reach.REFUSED or instance.has_no_host or vouched
     _prove(proved, f"its port {report.reach}: that is no proof of an exit")
+
+
+def _last_address(hands: Hands, memory: BridgeMemory) -> str | None:
+    """Where ARM said that it was, unless another machine is there now."""
+    taken = {b.instance.address for b in hands.snapshot.bridges if b.instance is not None}
+    return memory.address if memory.address not in taken else None
 
 
 def _target(hands: Hands, memory: BridgeMemory, address: str | None = None) -> Target:

@@ -57,9 +57,6 @@ WAY_OUT: dict[Reason, str] = {
     Reason.CANARY_ON_TRIAL: "It ends with the verdict on that machine, in at most an hour.",
     Reason.CANARY_TURN: "It ends with the verdict on the other shard's first machine.",
     Reason.IMAGE_NOT_SET: "The next tick sets it; if it lasts, the identity may not write the scale set.",
-    Reason.BAD_ONES_STAND: (
-        "Once such a machine is empty, stop its VM and `replace` it; one of them may stay for the next night."
-    ),
     Reason.CONFIGURATION_CHANGED: (
         "The next night proves it; or set the scale set's tag `jvb-autoscaler-config` back."
     ),

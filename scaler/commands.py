@@ -33,6 +33,7 @@ from scaler.selection import Fleet, is_sick, oldest, refuse
 from scaler.watch import SHUTTING_DOWN_TOO_LONG
 
 _ON_A_MACHINE = frozenset({CommandKind.DRAIN, CommandKind.UNDRAIN, CommandKind.REPLACE})
+_DRAIN_IT = "drain it, and it leaves when it is the oldest"
 _ON_ITS_WAY_OUT = frozenset({Phase.FENCED, Phase.DELETING})
 
 
@@ -332,10 +333,11 @@ def _replace(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
     if bridge.phase in (Phase.BOOTING, Phase.FENCED) and not hangs:
         return refuse(Reason.NOT_HEALTHY, f"it is {bridge.phase}, which ends by itself", bridge)
     sick = is_sick(bridge.memory, fleet.policy, fleet.now)
-    given_up = sick or bridge.memory.unsupported or stopped
+    # One that is too old is never sick: a lost poll of it proves nothing, a refusal that it was stopped.
+    given_up = sick or stopped or (bridge.memory.unsupported and bridge.poll.reach is Reach.REFUSED)
     if bridge.phase in (Phase.READY, Phase.DRAINING) and not given_up:
-        way = "drain it, and it leaves when it is the oldest"
-        way = "stop its VM once it is empty" if bridge in fleet.condemned else way
+        stop_first = bridge.memory.unsupported or bridge in fleet.condemned
+        way = "once it is empty, stop its VM, and say it again" if stop_first else _DRAIN_IT
         text = f"it is {bridge.phase} and not sick: {way}"
         return _ended(command, fleet, CommandState.FAILED, text)
     if not stopped and bridge.poll.reach in (Reach.ANSWERED, Reach.BROKEN):

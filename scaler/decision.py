@@ -72,7 +72,6 @@ class Reason(StrEnum):
     CANARY_ON_TRIAL = "canary_on_trial"
     CANARY_TURN = "canary_turn"
     IMAGE_NOT_SET = "image_not_set"
-    BAD_ONES_STAND = "bad_ones_stand"
     CONFIGURATION_CHANGED = "configuration_changed"
     NIGHT_TOO_SHORT = "night_too_short"
     SURGE_IN_USE = "surge_in_use"

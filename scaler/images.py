@@ -102,7 +102,8 @@ def model_step(fleet: Fleet, state: ShardMemory, *, canary_may_start: bool) -> S
     if night.is_open and night.target is not None and (canary_may_start or night.passed_at is not None):
         if scale_set.image == night.target:
             return None
-        return SetImage(night.target, "the night's target: its canary is next")
+        because = "the night's target: its canary is next"
+        return SetImage(night.target, because, goes_back=scale_set.image in state.blocked_images)
     if state.good_image is None or scale_set.image == state.good_image:
         return None
     takes_newest = scale_set.image == fleet.policy.image_definition_id.lower() and state.blocked_images

@@ -100,7 +100,8 @@ def _draining(seen: Seen, policy: ScalingPolicy, now: datetime, log: Log) -> Bri
         )
     seen_at = seen.poll.at
     drained_at = memory.drained_at or seen_at
-    memory = changed(memory, drained_at=drained_at, drain_unseen_polls=0)
+    # What an earlier drain refused is over: nothing else may take it for a refusal of its own.
+    memory = changed(memory, drained_at=drained_at, drain_unseen_polls=0, failure=None)
     settled = seen_at - drained_at >= timedelta(seconds=policy.settle_seconds)
     return _empty_proof(memory, seen) if settled else memory
 

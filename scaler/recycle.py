@@ -51,7 +51,7 @@ CLOCK_SET_BACK = timedelta(minutes=5)
 OUTDATED_FOR = timedelta(hours=24)
 """So long every bridge had its night."""
 BAD_ONES_AT_MOST = 2
-"""So many drained canaries of bad images, and no further version is tried: they use up `max_bridges`."""
+"""So many drained canaries of bad images, and no further version is tried until they have left."""
 _ON_THE_WAY_OUT = frozenset({Phase.DRAINING, Phase.FENCED, Phase.DELETING})
 _IN_THE_WAY = frozenset({Purpose.FOREIGN, Purpose.OPERATOR})
 
@@ -102,11 +102,14 @@ def _open(fleet: Fleet, state: ShardMemory) -> ShardMemory:
     nightly = fleet.snapshot.nightly
     if window is None or nightly is None:
         return state
-    target, policy = None, fleet.policy
+    target, policy, proved = None, fleet.policy, proved_image(fleet, state)
     if policy.image_definition_id is not None:
         if nightly.versions is None:
             return state
         target = choose_target(nightly.versions, state.blocked_images, fleet.now)
+        if len(fleet.condemned) >= BAD_ONES_AT_MOST:
+            # Each further one would take a place. A night of the proved version makes them the oldest.
+            target = proved or target
     first = next(iter(fleet.live), None)
     night = Night(
         date=window.date,
@@ -123,7 +126,7 @@ def _open(fleet: Fleet, state: ShardMemory) -> ShardMemory:
     state = replace(
         state,
         night=night,
-        good_image=proved_image(fleet, state),
+        good_image=proved,
     )
     return state if replaceable else _ended(fleet, state, NOTHING_TO_DO)
 
@@ -302,9 +305,6 @@ def may_start_canary(fleet: Fleet, state: ShardMemory) -> Refusal | None:
     left = (night.until - fleet.now).total_seconds() / 60 if night.until else 0
     if left < bake:
         return refuse(Reason.NIGHT_TOO_SHORT, f"{left:.0f} min left, {bake:g} needed to prove a canary")
-    if len(fleet.condemned) >= BAD_ONES_AT_MOST:
-        names = ", ".join(b.name for b in fleet.condemned)
-        return refuse(Reason.BAD_ONES_STAND, f"{names}, which leave only when they are the oldest")
     return _hot(fleet)
 
 
@@ -504,6 +504,8 @@ def _image_alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
                 ". Made of it and still there; it leaves when it is the oldest, or when it is empty, "
                 "you have stopped its VM, and say: " + delete_by_hand(left[0])
             )
+        if len(fleet.condemned) >= BAD_ONES_AT_MOST:
+            text += f". No newer version is tried while {len(fleet.condemned)} such bridges stand"
         return (Alert("bad_image", shard, text),)
     if night.failed is not None and night.target == (state.good_image if night.target else None):
         return (
@@ -547,7 +549,6 @@ _AGAINST_A_MACHINE = frozenset(
         Reason.CANARY_TURN,
         Reason.IMAGE_NOT_SET,
         Reason.CONFIGURATION_CHANGED,
-        Reason.BAD_ONES_STAND,
         Reason.NIGHT_TOO_SHORT,
         Reason.HOT,
         Reason.BACKING_OFF,

@@ -80,7 +80,7 @@ def reflect(
             _announce(memory, log)
         poll = heard.polls.get(instance.vm_id, Poll(at=now, reach=Reach.NOT_ASKED))
         bridges.append(_bridge(memory, instance, poll, heard.platform.get(instance.vm_id), policy, now, log))
-    bridges = _doubted(bridges, memories)
+    bridges = _doubted(bridges, memories, policy)
     listed = {instance.vm_id for instance in heard.instances}
     absent = tuple(_leave(memory, now, log) for vm_id, memory in memories.items() if vm_id not in listed)
     after = tuple(_follow(intent, matched, heard.scale_set, policy, now, log) for intent in intents)
@@ -165,7 +165,9 @@ def _first_sight(
     )
 
 
-def _doubted(bridges: list[Bridge], memories: Mapping[str, BridgeMemory]) -> list[Bridge]:
+def _doubted(
+    bridges: list[Bridge], memories: Mapping[str, BridgeMemory], policy: ScalingPolicy
+) -> list[Bridge]:
     """
     Mark machines that may be another's: one that nobody of us asked for came while they were awaited.
 
@@ -178,7 +180,8 @@ def _doubted(bridges: list[Bridge], memories: Mapping[str, BridgeMemory]) -> lis
         asked_at, memory = bridge.memory.asked_at, bridge.memory
         if asked_at is None or bridge.phase not in (Phase.BOOTING, Phase.FAILED):
             return bridge
-        if not any(_is_not_before(created, asked_at) for created in strangers):
+        awaited_until = asked_at + policy.boot_timeout
+        if not any(_is_not_before(at, asked_at) and (at or asked_at) <= awaited_until for at in strangers):
             return bridge
         return replace(bridge, memory=changed(memory, may_be_anothers=True))
 

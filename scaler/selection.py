@@ -363,8 +363,10 @@ def _silent_because(bridge: Bridge) -> str | None:
 
 
 def cannot_be_fenced(fleet: Fleet, bridge: Bridge) -> bool:
-    """It is drained and refused the fence: it stays so, until another process runs or a person acts."""
-    return bridge.memory.fence_failure is not None and fleet.policy.require_fence
+    """It refused the fence, or its drain once more: only another process or a person changes that."""
+    memory = bridge.memory
+    lost = memory.failure is not None and bridge.observed_drain is not True
+    return lost or (memory.fence_failure is not None and fleet.policy.require_fence)
 
 
 def next_to_drain(fleet: Fleet) -> tuple[Bridge | None, Refusal | None]:
@@ -379,7 +381,9 @@ def next_to_drain(fleet: Fleet) -> tuple[Bridge | None, Refusal | None]:
         if bridge.memory.purpose is Purpose.FOREIGN:
             return None, refuse(Reason.FOREIGN_DRAIN, "an operator drained it, not we", bridge)
         if bridge.phase is Phase.DRAINING and cannot_be_fenced(fleet, bridge):
-            return None, refuse(Reason.NO_FENCE, bridge.memory.fence_failure or "", bridge)
+            return None, refuse(
+                Reason.NO_FENCE, bridge.memory.fence_failure or bridge.memory.failure or "", bridge
+            )
         if bridge.memory.purpose is Purpose.OPERATOR:
             return None, refuse(Reason.OPERATOR_DRAIN, "it drains by an operator's command", bridge)
     return None, None

@@ -175,13 +175,13 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
     if memory.unsupported and memory.phase in (Phase.READY, Phase.DRAINING):
         text = (
             "its JVB is older than stable 7210 (2022-04) and cannot be drained, so it is left alone; "
-            f"when you know that it serves nobody: {delete_by_hand(bridge)}"
+            f"once it is empty, and you have stopped its VM: {delete_by_hand(bridge)}"
         )
         found.append(Alert("unsupported", bridge.name, text))
     if memory.fences_ignored >= _FENCES_WORTH_AN_ALERT and memory.phase in (Phase.READY, Phase.DRAINING):
         text = (
-            f"was told {memory.fences_ignored} times to shut down and goes on as if nothing were: "
-            "see its log for POST /colibri/shutdown"
+            f"was to shut down {memory.fences_ignored} times and goes on as if nothing were: "
+            "see its log for POST /colibri/shutdown, and whether it came through"
         )
         found.append(Alert("no_fence", bridge.name, text))
     if memory.restarts >= _RESTARTS_WORTH_AN_ALERT and restarted_lately(memory, now):

@@ -390,10 +390,10 @@ class KnowledgeChecker:
                 (not any(map(view.may_come_of, intents)), "a repair with machines on the way"),
                 (not view.lacking(), "a repair while the list lacks a machine"),
             )
-        sick = any(view.is_bad(vm_id) or view.is_condemned(vm_id) for vm_id in view.listed)
+        of_no_use = any(view.is_bad(vm_id) or view.is_retired(vm_id) for vm_id in view.listed)
         fewest, most = len(view.staying()), len(view.listed)
         found = night.against_purchase(view, new)
-        most_bridges = self.policy.max_bridges + sick + night.surge_allowed(view, self.policy)
+        most_bridges = self.policy.max_bridges + of_no_use + night.surge_allowed(view, self.policy)
         return found + _failed(
             (act.capacity == scale_set.capacity + len(new), f"{len(new)} intents on {scale_set.capacity}"),
             # An intent may have ended in this very tick, which its row does not show yet.

@@ -41,6 +41,7 @@ TOO_FULL = 0.9
 """Bridges are asked for from 0.8 on."""
 GIANT = 0.8
 ROUNDING = 1e-9
+BAD_ONES_AT_MOST = 2
 _GOING = (Phase.FENCED, Phase.DELETING)
 
 
@@ -307,6 +308,8 @@ class PaceChecker:
         # Within the tick a block may end, by a word or with a newer version.
         blocks = (before.blocked_images, stored.value.blocked_images)
         newest = {max(usable - blocked.keys(), key=_in_numbers, default=None) for blocked in blocks}
+        if sum(map(view.is_retired, view.listed)) >= BAD_ONES_AT_MOST:
+            newest.add(before.good_image)  # bridges of bad images leave before another one is tried
         if night.target not in newest:
             self.court.accuse(NAME, f"the night opens for {night.target}, and the newest is {newest}")
 

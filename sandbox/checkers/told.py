@@ -264,6 +264,10 @@ class View:
         state, instance = self.state(), self.listed.get(vm_id)
         return state is not None and instance is not None and instance.image in state.blocked_images
 
+    def is_retired(self, vm_id: str) -> bool:
+        """It is, and we drained it: nobody opens it again."""
+        return self.is_condemned(vm_id) and self.was_our_drain(vm_id)
+
     def recycled(self) -> set[str]:
         """Machines that are on their way out for the night, and that ARM does not delete yet."""
         ways = (Phase.DRAINING, Phase.FENCED, Phase.DELETING)

@@ -51,6 +51,8 @@ BROKEN = {"provisioning": "Failed", "power": Power.UNKNOWN}
 NO_ROOM = {**BROKEN, "error": "AllocationFailed: no room"}
 UNTOLD = {"remembered": {**EXITED, "address": "127.0.1.1"}}
 """Where the list has no address for it: ARM gave one earlier."""
+MOVED = {"remembered": {**EXITED, "address": "127.0.1.2"}}
+"""The same, and another machine has it now."""
 REFUSED = silent(reach=Reach.REFUSED)
 
 
@@ -66,7 +68,8 @@ def drained(remembered: dict[str, Any] = EMPTY) -> Stage:
 
 def exited(**changes: Any) -> Stage:
     """A fenced bridge whose process is gone."""
-    return Stage(unheard("a", reach=Reach.REFUSED, **{"remembered": EXITED, **changes})).hears("a", REFUSED)
+    gone = unheard("a", reach=Reach.REFUSED, **{"remembered": EXITED, **changes})
+    return Stage(gone, bridge("b")).hears("a", REFUSED)
 
 
 async def refusal_of(stage: Stage, action: Action) -> Reason:
@@ -284,14 +287,6 @@ async def test_a_fence_that_is_refused_leaves_the_bridge_drained(error: ScalerEr
         assert (stage["a"].phase, stage["a"].fenced_at) == (Phase.FENCED, None)
 
 
-async def test_a_drain_that_works_ends_what_an_earlier_one_refused() -> None:
-    """Else one refused answer would count as the refusal of a fence that nobody asked for."""
-    lost = draining(drained_at=None, failure="404: no such path")
-    stage = Stage(bridge("a", remembered=lost)).hears("a", poll(), poll(drain=True))
-    await stage.does(DRAIN)
-    assert (stage["a"].drained_at, stage["a"].failure, stage["a"].fence_failure) == (NOW, None, None)
-
-
 async def test_a_machine_that_refused_the_fence_is_not_asked_again_each_ten_minutes() -> None:
     """It failed as before, and its refusal is known: others are cleaned up, and a person is told."""
     never = {"phase": Phase.FAILED, "ever_ready": False, "asked_by": "i", **found_empty()}
@@ -336,6 +331,7 @@ async def test_a_delete_is_written_done_and_followed() -> None:
         ({"arm": {"address": None, "power": Power.STOPPED}}, silent(), Cause.NEVER_READY, True),
         ({**UNTOLD, "arm": {"address": None, "power": Power.STOPPED}}, poll(), Cause.TEAR_DOWN, False),
         ({**UNTOLD, "arm": {"address": None, "power": Power.STOPPED}}, silent(), Cause.TEAR_DOWN, True),
+        ({**MOVED, "arm": {"address": None, "power": Power.STOPPED}}, poll(), Cause.TEAR_DOWN, True),
         ({"arm": NO_ROOM}, silent(), Cause.NEVER_READY, True),
         ({"arm": BROKEN}, silent(), Cause.NEVER_READY, False),
         ({"arm": BROKEN}, REFUSED, Cause.NEVER_READY, True),

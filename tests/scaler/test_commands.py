@@ -476,9 +476,12 @@ def test_a_drained_machine_of_a_bad_image_is_stopped_first():
 def test_a_jvb_that_is_too_old_may_be_given_up():
     """As the alert `unsupported` says; while it answers it has to be stopped first."""
     known = {"unsupported": True}
-    assert "delete a" in verbs(replaced(unheard("a", remembered=known), bridge("b")))
-    answers = replaced(bridge("a", remembered=known, supported=False), bridge("b"))
-    assert (states(*answers.commands), Reason.STILL_SERVING in reasons(answers, "a")) == (["open"], True)
+    gone = unheard("a", reach=Reach.REFUSED, remembered=known)
+    assert "delete a" in verbs(replaced(gone, bridge("b")))
+    for serves in (unheard("a", remembered=known), bridge("a", remembered=known, supported=False)):
+        decision = replaced(serves, bridge("b"))
+        assert (states(*decision.commands), "delete a" in verbs(decision)) == (["failed"], False)
+        assert "stop its VM" in (decision.commands[0].outcome or "")
 
 
 @pytest.mark.parametrize("phase", [Phase.BOOTING, Phase.FENCED])

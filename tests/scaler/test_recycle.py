@@ -531,12 +531,14 @@ def test_one_bridge_of_a_bad_image_takes_no_place_and_two_stop_the_next_try() ->
     rules = replace(AT_NOON, max_bridges=3)
     two = decided(*loaded, *bad, policy_=rules, **BLOCKED)
     assert (verbs(two), Reason.AT_MAXIMUM in reasons(two)) == ([], True)
-    waiting = replacing(passed_at=None, opened_at=NOW - MINUTE, target=f"{DEFINITION}/versions/1.2.0")
-    night: dict[str, Any] = {"policy_": AT_NOON, "night": waiting, **BLOCKED}
-    tried = decided(old("a"), old("b"), bad[0], **night)
-    assert [action.verb for action in tried.actions] == ["set_image"]
-    stopped = decided(old("a"), old("b"), *bad, **night)
-    assert (stopped.actions, stopped.memory.night.waits_for) == ((), "bad ones stand")
+    mended = f"{DEFINITION}/versions/1.2.0"
+    night: dict[str, Any] = {"nightly": Nightly((ImageVersion(mended, usable=True),)), **BLOCKED}
+    assert opened(old("a"), old("b"), bad[0], **night).target == mended
+    assert opened(old("a"), old("b"), *bad, **night).target == OLD
+    assert opened(old("a"), old("b"), *bad, **{**night, "good_image": None}).target == OLD
+    assert opened(bridge("a", arm={"image": None}), *bad, **{**night, "good_image": None}).target == mended
+    (alert,) = (a for a in two.alerts if a.kind == "bad_image")
+    assert "No newer version is tried while 2" in alert.text
 
 
 def test_a_bad_image_is_one_alert_that_names_what_is_left_of_it() -> None:

@@ -225,6 +225,9 @@ def test_a_machine_that_came_before_ours_was_asked_for_raises_no_doubt() -> None
     ours, older = instance("b", -MINUTE), instance("c", 3 * MINUTE)
     shard.tick({A: poll(), ours: silent(), older: silent()}, after=2 * MINUTE)
     assert not any(m.may_be_anothers for m in shard.memories.values())
+    later = instance("d", -30 * MINUTE)
+    shard.tick({A: poll(), ours: silent(), older: silent(), later: silent()}, after=30 * MINUTE)
+    assert not any(m.may_be_anothers for m in shard.memories.values())
 
 
 # Which process answers
@@ -727,6 +730,12 @@ def test_a_drain_that_ended_is_ready() -> None:
         assert shard["a"].phase is Phase.READY
         assert kinds(shard) == [EventKind.DRAIN_ENDED]
         assert one(poll(drain=True), **known)["a"].phase is Phase.DRAINING
+
+
+def test_a_drain_that_is_seen_ends_what_an_earlier_one_refused() -> None:
+    """Else one refused answer would count as the refusal of a fence that nobody asked for."""
+    assert one(poll(drain=False), **draining(failure="404"))["a"].failure == "404"
+    assert one(poll(drain=True), **draining(failure="404"))["a"].failure is None
 
 
 def test_a_drain_of_ours_that_is_not_shown_is_counted() -> None:

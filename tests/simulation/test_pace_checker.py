@@ -116,7 +116,7 @@ SEEDS = range(1, 31)
     [
         ("the shard is paused", forgets(CommandKind.PAUSE), PAUSED, SEEDS),
         ("it is protected", forgets(CommandKind.PROTECT), PROTECTED, SEEDS),
-        ("and a floor of", forgets(CommandKind.FLOOR), None, SEEDS),
+        ("and a floor of", forgets(CommandKind.FLOOR), None, range(46, 77)),
         ("backing off until", believes(backoff_until=None), None, SEEDS),
         ("blind, and enough accept", believes(blind_since=None), None, range(102, 103)),
         ("blind, and the second one", believes(blind_bought=False), None, range(18, 48)),
