@@ -80,7 +80,7 @@ def _asked_usage(asked: Mapping[str, str], now: datetime) -> tuple[datetime, dat
         since = _day_or_moment(asked.get("from")) or until - timedelta(days=1)
         if not timedelta(0) < until - since <= LONGEST_USAGE:
             raise ValueError(f"{since} to {until}")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         days = LONGEST_USAGE.days
         raise ValueError(
             f"from, to: days (2026-03-04) or ISO times with their zone, at most {days} days apart ({error})"
@@ -177,11 +177,10 @@ class Running:
         inspector: Inspector,
         books: Books,
     ) -> None:
-        """`make_tables` is called before the first question; `resources` are closed with it."""
+        """`make_tables` is called before each question; `resources` are closed with it."""
         self.books = books
         self.engine, self._make_tables, self._resources = engine, make_tables, resources
         self._inspector = inspector
-        self._has_tables = False
         self.boots = BootCalls(engine, uuid.uuid4().hex[:8])
 
     async def tick(self) -> None:
@@ -199,16 +198,11 @@ class Running:
 
     async def _has_its_tables(self) -> bool:
         try:
-            await self._tables()
+            await self._make_tables()
         except (TryNextTick, Refused) as error:
             log.error("tables unavailable, nothing is done: %s", error)
             return False
         return True
-
-    async def _tables(self) -> None:
-        if not self._has_tables:
-            await self._make_tables()
-            self._has_tables = True
 
     async def alert(self, body: bytes) -> Answer:
         """202 once the named shard had its tick, or needed none; 4xx for a body that is no alert."""
@@ -240,7 +234,7 @@ class Running:
 
     async def _sheet(self, question: Callable[[], Awaitable[str]]) -> Answer:
         try:
-            await self._tables()
+            await self._make_tables()
             return Answer(200, (await question()).encode(), "text/csv")
         except KeyError as error:
             return _json(404, {"error": error.args[0]})
@@ -271,7 +265,7 @@ class Running:
         try:
             since = _moment(asked.get("since"))
             limit = _between(1, int(asked.get("limit") or EVENTS_TOLD), 1000)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             fault = f"since: an ISO time with its zone, as 2026-03-04T12:00:00Z; limit: 1 to 1000 ({error})"
             return _json(400, {"error": fault})
         return await self._answered(
@@ -292,7 +286,7 @@ class Running:
     async def metrics(self) -> Answer:
         """Every shard in the Prometheus text format; 503 where there are no tables at all."""
         try:
-            await self._tables()
+            await self._make_tables()
         except (TryNextTick, Refused) as error:
             return _json(503, {"error": f"the tables do not answer: {error}"})
         return Answer(200, (await answers.metrics(self.engine)).encode(), CONTENT_TYPE)
@@ -318,7 +312,7 @@ class Running:
     async def boot(self, body: bytes, forwarded_for: str | None) -> Answer:
         """202 once the remark stands in the machine's row; 4xx for what is not taken; 503: again later."""
         try:
-            await self._tables()
+            await self._make_tables()
             await self.boots.take(body, forwarded_for)
         except NotTaken as error:
             return _json(_BOOT_REFUSED[error.refusal], {"error": str(error), "refusal": error.refusal})
@@ -328,7 +322,7 @@ class Running:
 
     async def _answered(self, status: int, question: Callable[[], Awaitable[dict[str, Any]]]) -> Answer:
         try:
-            await self._tables()
+            await self._make_tables()
             return _json(status, await question())
         except KeyError as error:
             return _json(404, {"error": error.args[0]})

@@ -47,6 +47,8 @@ _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(
 _BEST_REACH_FIRST = (Reach.ANSWERED, Reach.BROKEN, Reach.TIMED_OUT, Reach.REFUSED)
 
 # The years 2000 to 2100: a start outside them is in other units, or no start at all.
+_PLAUSIBLE_YEARS = range(2000, 2100)
+"""What lies outside is no clock that differs, and no table holds it: Azure's begin in 1601."""
 _PLAUSIBLE_START_MS = range(946_684_800_000, 4_102_444_800_000)
 
 
@@ -297,7 +299,9 @@ def _timestamp(report: dict[str, object], key: str) -> datetime:
     value = report.get(key)
     if isinstance(value, str) and _TIMESTAMP.fullmatch(value):
         with contextlib.suppress(ValueError):
-            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+            moment = datetime.fromisoformat(value).replace(tzinfo=UTC)
+            if moment.year in _PLAUSIBLE_YEARS:
+                return moment
     found = one_line(value) if isinstance(value, str) else _kind(value)
     raise MessageInvalid(key, f"not a moment as yyyy-MM-dd HH:mm:ss.SSS: {found}")
 

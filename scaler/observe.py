@@ -150,8 +150,10 @@ async def follow_operations(
 async def _read(cloud: Cloud, url: str) -> Operation:
     try:
         return await cloud.operation(url)
-    except (TryNextTick, Refused):
+    except TryNextTick:
         return Operation(done=False)
+    except Refused:
+        return Operation(done=True)  # it will never be told: what the list shows has to do
 
 
 def _with_operation(intent: CreateIntent, states: Mapping[str, Operation]) -> CreateIntent:

@@ -19,6 +19,7 @@ from scaler.selection import (
     LITERAL_TERMS,
     SAFETY_TERMS,
     Fleet,
+    is_late,
     is_our_drain,
     next_to_drain,
     objections,
@@ -27,7 +28,7 @@ from scaler.selection import (
     protected,
     refuse,
 )
-from scaler.watch import DELETE_IS_LATE_AFTER, delete_by_hand
+from scaler.watch import delete_by_hand
 
 CLEAN_UP_EVERY = timedelta(minutes=10)
 DEAD_QUIET_FOR = timedelta(minutes=30)
@@ -76,10 +77,7 @@ def deletes(fleet: Fleet) -> Shrink:
 
 def delete_in_flight(fleet: Fleet) -> bool:
     """ARM works on a delete, and not for too long already."""
-    return any(
-        b.phase is Phase.DELETING and fleet.now - b.memory.phase_since < DELETE_IS_LATE_AFTER
-        for b in fleet.deleting
-    )
+    return any(b.phase is Phase.DELETING and not is_late(b, fleet.now) for b in fleet.deleting)
 
 
 def _finish(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:

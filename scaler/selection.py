@@ -30,6 +30,7 @@ _NEVER_SICK = frozenset({Phase.BOOTING, Phase.FAILED, *_LEAVING})
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _CLOCKS_DIFFER_BY = timedelta(minutes=1)
 _JUST_ASKED = timedelta(minutes=2)
+DELETE_IS_LATE_AFTER = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +125,21 @@ def survey(snapshot: Snapshot, policy: ScalingPolicy) -> Fleet:
 
 
 def _is_going(bridge: Bridge, now: datetime) -> bool:
-    """ARM deletes it, or was asked to a moment ago. A delete that failed leaves it in the capacity."""
+    """
+    ARM deletes it, or was asked to a moment ago. A delete that failed leaves it in the capacity.
+
+    So does one that ARM never ends: by its list it stands there, and growth must not wait for it.
+    """
     if bridge.instance is not None and bridge.instance.is_deleting:
         return True
     asked = bridge.memory.delete_asked_at
-    return bridge.memory.operation is not None or (asked is not None and now - asked < _JUST_ASKED)
+    begun = bridge.memory.operation is not None or (asked is not None and now - asked < _JUST_ASKED)
+    return begun and not is_late(bridge, now)
+
+
+def is_late(bridge: Bridge, now: datetime) -> bool:
+    """Its delete takes too long: an alert, and nothing waits for it any more."""
+    return bridge.phase is Phase.DELETING and now - bridge.memory.phase_since > DELETE_IS_LATE_AFTER
 
 
 def _protects(command: Command) -> bool:

@@ -114,6 +114,13 @@ class _Written:
         return lease.epoch == self.epoch + 1 and timedelta(0) <= now - self.read_at < ROWS_STAND
 
 
+def _page(shard: str, events: Sequence[Event]) -> None:
+    """Write each alert that opens into the log, which is what pages people."""
+    for event in events:
+        if event.kind is EventKind.ALERT:
+            log.warning("alert %s: %s", event.subject, event.text, extra={"shard": shard})
+
+
 def _seconds(since: datetime, until: datetime | None) -> float | None:
     return None if until is None else round((until - since).total_seconds(), 3)
 
@@ -358,22 +365,24 @@ class Engine:
         decision = judged.decision
         if not self.dry_run and ledger.state.left_drained:
             ledger.state = replace(ledger.state, left_drained=())
+        events = [*judged.events, *decision.events, *ledger.events]
+        # First of all: an alert is said once, and the row that is written next says that it was.
+        _page(shard.name, events)
         await ledger.save()
         row = {
             **record(decision, outcomes, judged.snapshot, dry_run=self.dry_run),
             "poll_seconds": _seconds(decision.at, judged.heard_at),
             "tick_seconds": _seconds(decision.at, self.clock.now()),
         }
-        events = [*judged.events, *decision.events, *ledger.events]
-        await asyncio.gather(
+        written = await asyncio.gather(
             self.store.append_decision(shard.name, decision.at, row),
             self.store.append_usage(shard.name, decision.at, minute_row(decision, judged.snapshot)),
             self._append_events(shard.name, decision, events),
+            return_exceptions=True,
         )
+        for failed in filter(None, written):
+            raise failed  # only now: each of the others had its try
         said = row["sentence"]
-        for event in events:
-            if event.kind is EventKind.ALERT:
-                log.warning("alert %s: %s", event.subject, event.text, extra={"shard": shard.name})
         # In the message too: the platform's own log keeps nothing else.
         log.info(
             "tick %s: %s",

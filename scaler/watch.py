@@ -11,10 +11,9 @@ from scaler.health import OUTAGE
 from scaler.model import Bridge, Phase, Purpose, ScaleSet, ShardMemory
 from scaler.policy import ScalingPolicy
 from scaler.process import restarted_lately
-from scaler.selection import Fleet, Silence, is_condemned, silence
+from scaler.selection import Fleet, Silence, is_condemned, is_late, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
-DELETE_IS_LATE_AFTER = timedelta(minutes=15)
 _FOREIGN_DRAIN_WORTH_AN_ALERT = timedelta(minutes=10)
 SHUTTING_DOWN_TOO_LONG = timedelta(minutes=5)
 _DRAIN_UNSEEN_POLLS = 2
@@ -98,9 +97,9 @@ def capacity_disagrees(fleet: Fleet) -> bool:
 
 
 def _capacity_gap(fleet: Fleet) -> int:
-    """None is counted while ARM deletes something: it may be between two states."""
+    """None is counted while ARM deletes something: it may be between two states, though not for ever."""
     scale_set = fleet.snapshot.scale_set
-    if scale_set is None or fleet.going:
+    if scale_set is None or any(not is_late(bridge, fleet.now) for bridge in fleet.going):
         return 0
     return scale_set.capacity - expected_capacity(fleet)
 
@@ -196,7 +195,7 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
     if memory.phase is Phase.FENCED and memory.exited_at is None and in_phase_for > SHUTTING_DOWN_TOO_LONG:
         text = f"was told to shut down {in_phase_for.total_seconds() / 60:.0f} min ago and has not exited"
         found.append(Alert("exit_overdue", bridge.name, text))
-    if memory.phase is Phase.DELETING and in_phase_for > DELETE_IS_LATE_AFTER:
+    if is_late(bridge, now):
         text = (
             f"its delete was asked for {in_phase_for.total_seconds() / 60:.0f} min ago and ARM still lists it"
         )

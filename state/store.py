@@ -123,17 +123,17 @@ class TableStore:
     async def load(self, shard: str, known: ShardRows | None = None) -> ShardRows:
         """Read everything remembered of the shard, in parallel; of what is `known`, only commands."""
         if known is not None:
-            fresh = await self._lately(COMMANDS.table, shard)
+            fresh = await self._lately(COMMANDS.table, shard, self._newest_now.get(shard))
             return replace(known, commands=self._read(COMMANDS, shard, fresh))
+        dated = self._newest_now.get(shard) or await self._last_tick(shard)
         state, bridges, intents, commands = await asyncio.gather(
-            self._tables.get(STATES.table, shard, STATES.row_key),
+            self.load_state(shard),
             self._tables.query(BRIDGES.table, "PartitionKey eq @shard", {"shard": shard}),
-            self._lately(INTENTS.table, shard),
-            self._lately(COMMANDS.table, shard),
+            self._lately(INTENTS.table, shard, dated),
+            self._lately(COMMANDS.table, shard, dated),
         )
-        states = self._read(STATES, shard, [] if state is None else [state])
         return ShardRows(
-            state=next(iter(states.values()), None),
+            state=state,
             bridges=self._read(BRIDGES, shard, bridges),
             intents=self._read(INTENTS, shard, intents),
             commands=self._read(COMMANDS, shard, commands),
@@ -164,12 +164,17 @@ class TableStore:
         """Write command rows; a new one (etag None) raises `StateChanged` where its id is taken."""
         return await self._put(COMMANDS, shard, rows)
 
-    async def _lately(self, table: str, shard: str) -> list[TableEntity]:
-        """Read what is open or ended lately. Time comes from the last lease taken here; without one, all."""
+    async def _last_tick(self, shard: str) -> datetime | None:
+        """Say when it is, for a process that takes no lease."""
+        state = await self.load_state(shard)
+        return state.value.last_tick_at if state is not None else None
+
+    async def _lately(self, table: str, shard: str, dated: datetime | None) -> list[TableEntity]:
+        """Read what is open or ended lately, by the last lease taken here or the last tick; else all."""
         where, parameters = "PartitionKey eq @shard", dict[str, Any](shard=shard)
-        if shard in self._newest_now:
+        if dated is not None:
             where += " and ( ended eq false or ended_at ge @since )"
-            parameters["since"] = self._newest_now[shard] - ENDED_ROWS_KEPT
+            parameters["since"] = dated - ENDED_ROWS_KEPT
         return await self._tables.query(table, where, parameters)
 
     def _read(self, rows: RowFormat[T], shard: str, entities: Sequence[TableEntity]) -> dict[str, Stored[T]]:

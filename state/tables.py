@@ -36,6 +36,8 @@ SDK_OPTIONS: Mapping[str, Any] = {
     "read_timeout": 5,
 }
 
+_OF_A_BODY = (ValueError, TypeError, LookupError, AttributeError)
+"""What the SDK raises on a body that is not as it expects."""
 _GOES_BY_ITSELF = frozenset({"TableBeingDeleted", "AccountBeingCreated", "OperationTimedOut"})
 
 
@@ -56,14 +58,17 @@ class Tables:
         self._service = service
         self._prefix = prefix
         self._clients: dict[str, TableClient] = {}
+        self._complete = False
 
     async def close(self) -> None:
         """Close the connections."""
         await self._service.close()
 
     async def create_missing(self, names: Sequence[str]) -> None:
-        """Create the tables that do not exist yet."""
-        await asyncio.gather(*(self._create(name) for name in names))
+        """Create the tables that do not exist yet; asks for nothing until one of them is missed."""
+        if not self._complete:
+            await asyncio.gather(*(self._create(name) for name in names))
+            self._complete = True
 
     async def get(self, table: str, partition: str, row_key: str) -> TableEntity | None:
         """Return one row, or None where there is none."""
@@ -81,7 +86,7 @@ class Tables:
     ) -> list[TableEntity]:
         """Return the rows of an OData filter in key order, at most `limit`, of these columns only."""
         rows: list[TableEntity] = []
-        async with _asking(f"read {table}"):
+        async with self._asking(f"read {table}"):
             pages = self._client(table).query_entities(
                 where,
                 parameters=dict(parameters),
@@ -104,34 +109,48 @@ class Tables:
         etags: list[str | None] = []
         for start in range(0, len(writes), TRANSACTION_ROWS):
             chunk = writes[start : start + TRANSACTION_ROWS]
-            async with _asking(f"write {table}"):
+            async with self._asking(f"write {table}"):
                 # A transaction of one costs twice the plain call.
                 etags += await (self._one(table, chunk[0]) if len(chunk) == 1 else self._many(table, chunk))
         return etags
 
     async def put(self, table: str, row: Entity) -> None:
         """Write a row whatever is there."""
-        async with _asking(f"write {table}"):
+        async with self._asking(f"write {table}"):
             await self._client(table).upsert_entity(row, mode=UpdateMode.REPLACE)
 
     async def put_all(self, table: str, rows: Sequence[Entity]) -> None:
         """Write rows of one partition whatever is there, in transactions of at most 100."""
         for start in range(0, len(rows), TRANSACTION_ROWS):
             chunk = rows[start : start + TRANSACTION_ROWS]
-            async with _asking(f"write {table}"):
+            async with self._asking(f"write {table}"):
                 await self._client(table).submit_transaction(
                     [("upsert", row, {"mode": UpdateMode.REPLACE}) for row in chunk]
                 )
 
     async def delete_all(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Delete at most 100 rows of one partition. Raises `StateChanged` where one is gone already."""
-        async with _asking(f"delete from {table}"):
+        async with self._asking(f"delete from {table}"):
             keys = [{name: row[name] for name in ("PartitionKey", "RowKey")} for row in rows]
             await self._client(table).submit_transaction([("delete", each) for each in keys])
 
     async def _create(self, name: str) -> None:
-        async with _asking(f"create table {name}"):
+        async with self._asking(f"create table {name}"):
             await self._service.create_table_if_not_exists(self._prefix + name)
+
+    @asynccontextmanager
+    async def _asking(self, what: str) -> AsyncIterator[None]:
+        """Give one call its deadline, and its failure our name."""
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                yield
+        except TimeoutError as error:
+            raise TryNextTick(f"{what}: no answer within {CALL_SECONDS:g} s") from error
+        except HttpResponseError as error:
+            self._complete = self._complete and _code_of(error) != "TableNotFound"
+            raise _answered(what, error) from error
+        except (AzureError, HTTPException, OSError, *_OF_A_BODY) as error:
+            raise TryNextTick(f"{what}: {_first_line(error)}") from error
 
     def _client(self, table: str) -> TableClient:
         if table not in self._clients:
@@ -170,20 +189,6 @@ def _operation(write: Write) -> tuple[str, Entity] | tuple[str, Entity, dict[str
 
 def _unless_changed(etag: str | None) -> dict[str, Any]:
     return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-
-
-@asynccontextmanager
-async def _asking(what: str) -> AsyncIterator[None]:
-    """Give one call its deadline, and its failure our name."""
-    try:
-        async with asyncio.timeout(CALL_SECONDS):
-            yield
-    except TimeoutError as error:
-        raise TryNextTick(f"{what}: no answer within {CALL_SECONDS:g} s") from error
-    except HttpResponseError as error:
-        raise _answered(what, error) from error
-    except (AzureError, HTTPException, OSError) as error:
-        raise TryNextTick(f"{what}: {_first_line(error)}") from error
 
 
 def _answered(what: str, error: HttpResponseError) -> ScalerError:

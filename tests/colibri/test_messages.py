@@ -184,6 +184,9 @@ def test_missing_flag(flag: str, expected: bool | None) -> None:
         "2026-03-04 05:06:07.",
         "\u0662026-03-04 05:06:07.089",
         "2026-03-04 05:06:07.089\n",
+        "0001-01-01 00:00:00.000",
+        "1999-12-31 23:59:59.999",
+        "2100-01-01 00:00:00.000",
     ],
 )
 def test_bad_timestamp_spoils_the_report(value: object) -> None:

@@ -135,6 +135,8 @@ async def test_usage_is_told_by_the_minute_or_thinned(it: Installation):
         {"from": "2026-11-18T00:00:00"},
         {"from": "2026-11-19", "to": "2026-11-18"},
         {"from": "2026-01-01", "to": "2026-11-18"},
+        {"to": "9999-12-31"},
+        {"from": "0001-01-01T00:00:00+14:00"},
         {"step": "7"},
         {"format": "xml"},
     )

@@ -109,6 +109,15 @@ async def test_operations_are_read_once_until_they_end() -> None:
     assert [(e.kind, e.text) for e in events] == [(EventKind.DELETE_FAILED, "Locked: x")]
 
 
+async def test_an_operation_that_may_not_be_read_is_followed_no_more() -> None:
+    """What ARM lists has to do: an answer that never comes must not count as one that is awaited."""
+    cloud = FakeCloud(operations={"op1": Refused("403", "no role"), "del1": Refused("403", "no role")})
+    known = {"a": memory("a", operation="del1", phase=Phase.DELETING)}
+    followed, after, events = await follow_operations(cloud, [intent(1)], known, NOW)
+    assert (followed[0].operation_done, followed[0].error, followed[0].is_open) == (True, None, True)
+    assert (after["a"].operation, events) == (None, ())
+
+
 async def test_the_error_of_a_write_whose_machine_came_is_not_its_error() -> None:
     """Of two machines asked for in one write, one may come."""
     cloud = FakeCloud(operations={"op1": Operation(done=True, error="AllocationFailed")})

@@ -302,13 +302,17 @@ def test_with_all_draining_there_is_nobody_to_drain() -> None:
         ({}, {"delete_asked_at": NOW - MINUTE}, True),
         ({}, {"delete_asked_at": NOW - HOUR}, False),
         ({}, {}, False),
+        ({}, {"operation": "op1", "phase_since": NOW - 16 * MINUTE}, False),
+        ({}, {"delete_asked_at": NOW - MINUTE, "phase_since": NOW - 16 * MINUTE}, False),
+        ({}, {"operation": "op1", "phase_since": NOW - 15 * MINUTE}, True),
+        ({"provisioning": "Deleting"}, {"phase_since": NOW - HOUR}, True),
     ],
 )
 def test_a_delete_that_failed_leaves_its_machine_in_the_capacity(
     arm: dict[str, Any], known: dict[str, Any], *, going: bool
 ) -> None:
-    """Going is what ARM deletes, or was asked to delete a moment ago."""
-    leaving = unheard("a", arm=arm, remembered={"phase": Phase.DELETING, **known})
+    """Going is what ARM deletes, or was asked to delete a while ago; growth does not wait for ever."""
+    leaving = unheard("a", arm=arm, remembered={"phase": Phase.DELETING, "phase_since": NOW, **known})
     assert bool(fleet(leaving, bridge("b")).going) is going
 
 

@@ -309,6 +309,27 @@ class _Slow:
         await self._inner.shut_down(target)
 
 
+@pytest.mark.parametrize("call", ["put_bridges", "append_decision", "append_usage", "append_events"])
+async def test_an_alert_is_in_the_log_whatever_table_fails_then(
+    call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once, and the log is what pages people; what else is to be written has its try."""
+    store = Reading()
+    it = install(store=store)
+    await run(it, 1)
+    for vm in it.world.vms():
+        vm.unreachable = True
+    store.tap.before = failing(call, TryNextTick("busy"))
+    it.world.advance(60)
+    with caplog.at_level(logging.WARNING, logger="jvb_autoscaler"):
+        assert [report.result for report in await it.tick()] == ["failed"]
+    assert any(r.getMessage().startswith(f"alert {SHARD}: blind") for r in caplog.records)
+    if call == "append_usage":
+        store.tap.before = None
+        told = await store.events(SHARD, it.world.now, 10)
+        assert any(str(event["text"]).startswith("blind: ") for event in told)
+
+
 async def test_the_log_says_what_was_decided_and_warns_of_alerts(caplog: pytest.LogCaptureFixture) -> None:
     """The platform's log shows only messages: each tick's sentence and each alert stand in them."""
     it = install()

@@ -100,12 +100,19 @@ def test_blindness_lasts_until_three_clear_ticks_in_a_row() -> None:
 
 def test_capacity_is_compared_with_what_is_listed_and_asked_for() -> None:
     """Without what is being deleted; while something is deleted ARM may be between two states."""
-    going = bridge("c", arm={"provisioning": "Deleting"}, remembered={"phase": Phase.DELETING})
+    leaves = {"phase": Phase.DELETING, "phase_since": NOW - MINUTE}
+    going = bridge("c", arm={"provisioning": "Deleting"}, remembered=leaves)
     view = fleet(bridge("a"), bridge("b"), going, intents=[intent()])
     assert expected_capacity(view) == 3
     assert not capacity_disagrees(view)
     assert count_on(fleet(bridge("a"), capacity=2, disagree_ticks=1)).disagree_ticks == 2
     assert count_on(fleet(bridge("a"), going, capacity=2, disagree_ticks=1)).disagree_ticks == 0
+    late = bridge(
+        "c",
+        arm={"provisioning": "Deleting"},
+        remembered={"phase": Phase.DELETING, "phase_since": NOW - 16 * MINUTE},
+    )
+    assert count_on(fleet(bridge("a"), late, capacity=2, disagree_ticks=1)).disagree_ticks == 2
     assert not capacity_disagrees(fleet(bridge("a"), scale_set=None))
     assert kinds(bridge("a"), scale_set=None, disagree_ticks=5) == []
 

@@ -44,6 +44,31 @@ async def test_tables_are_made_once(tables: TableStore, tables_prefix: str, by_h
     assert (await tables.load("a")).state is not None
 
 
+async def test_a_table_that_disappears_is_made_again(
+    tables: TableStore, tables_prefix: str, by_hand: TableServiceClient
+):
+    """Without a new process: the call that misses it fails, and the next tick makes it."""
+    await by_hand.delete_table(tables_prefix + "usage")
+    await tables.ensure_tables()
+    with pytest.raises(TryNextTick, match="write usage"):
+        await tables.append_usage("a", NOW, {"bridges": 1})
+    await tables.ensure_tables()
+    await tables.append_usage("a", NOW, {"bridges": 1})
+
+
+async def test_a_process_without_a_lease_reads_no_more_than_one_that_has_it(
+    tables_connection: str, tables_prefix: str, tables: TableStore
+):
+    """Months of ended rows are not read at each request: the last tick tells the time."""
+    old = CreateIntent("i-1", NOW - timedelta(days=30), 1, 2, "", ended_at=NOW - timedelta(days=30))
+    await tables.put_intents("a", [Stored(old, None)])
+    other = table_store(connection_string=tables_connection, prefix=tables_prefix)
+    assert list((await other.load("a")).intents) == ["i-1"]
+    await tables.put_state("a", Stored(ShardMemory(NOW, last_tick_at=NOW), None))
+    assert list((await other.load("a")).intents) == []
+    await other.close()
+
+
 async def test_of_twenty_processes_one_gets_the_lease(
     tables_connection: str, tables_prefix: str, tables: TableStore
 ):

@@ -106,6 +106,18 @@ async def test_no_answer_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch):
         over.set()
 
 
+async def test_a_body_that_is_none_is_tried_next_tick():
+    """A cell that no client can read stops its shard with a word, not with a fault of ours."""
+
+    async def odd(_: web.Request) -> web.Response:
+        row = {"PartitionKey": "a", "RowKey": "state", "odata.etag": "1", "known_since": "1-01-01T00:00:00Z"}
+        return web.json_response({"value": [{**row, "known_since@odata.type": "Edm.DateTime"}]})
+
+    async with store_on(odd) as store:
+        with pytest.raises(TryNextTick, match="read "):
+            await store.load("a")
+
+
 async def test_a_transaction_that_breaks_off_is_tried_next_tick():
     """An answer that is none proves nothing about what was written."""
 
