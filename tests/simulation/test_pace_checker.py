@@ -118,7 +118,7 @@ SEEDS = range(1, 31)
         ("it is protected", forgets(CommandKind.PROTECT), PROTECTED, SEEDS),
         ("and a floor of", forgets(CommandKind.FLOOR), None, range(46, 77)),
         ("backing off until", believes(backoff_until=None), None, SEEDS),
-        ("blind, and enough accept", believes(blind_since=None), None, range(102, 103)),
+        ("blind, and enough accept", believes(blind_since=None), None, range(319, 335)),
         ("blind, and the second one", believes(blind_bought=False), None, range(18, 48)),
         ("no bridge was to spare", believes(surplus_since=LONG_AGO), None, SEEDS),
         ("a drain was taken back just now", believes(last_undrain_at=None), None, SEEDS),
