@@ -29,11 +29,10 @@ from scaler.model import (
     Snapshot,
 )
 from scaler.scale_in import delete_in_flight, may_send
-from scaler.selection import Fleet, is_sick, oldest, refuse
+from scaler.selection import Fleet, is_sick, not_open, oldest, refuse
 from scaler.watch import SHUTTING_DOWN_TOO_LONG
 
 _ON_A_MACHINE = frozenset({CommandKind.DRAIN, CommandKind.UNDRAIN, CommandKind.REPLACE})
-_DRAIN_IT = "drain it, and it leaves when it is the oldest"
 _ON_ITS_WAY_OUT = frozenset({Phase.FENCED, Phase.DELETING})
 
 
@@ -152,7 +151,7 @@ def _pause(command: Command, desk: _Desk) -> None:
 def _resume(command: Command, desk: _Desk) -> None:
     was_paused = desk.memory.paused
     for other in desk.open_ones():
-        if other.kind is CommandKind.PAUSE:
+        if other.kind is CommandKind.PAUSE and _order(other) < _order(command):
             desk.end(other, CommandState.CANCELLED, f"resumed by {command.by}: {command.why}")
     desk.memory = _resumed(desk.memory)
     desk.end(command, CommandState.DONE, "runs again" if was_paused else "was not paused")
@@ -180,6 +179,12 @@ def _unblock_image(command: Command, desk: _Desk) -> None:
     if left == blocked:
         names = ", ".join(sorted(blocked)) or "none"
         desk.end(command, CommandState.FAILED, f"version {version} is not blocked; blocked: {names}")
+        return
+    freed = blocked.keys() - left.keys()
+    made = [b.name for b in desk.listed.values() if b.instance and b.instance.image in freed]
+    if made:
+        text = f"{made[0]} is made of it, and would take calls: when it is empty, stop its VM and replace it"
+        desk.end(command, CommandState.FAILED, text)
         return
     desk.memory = replace(desk.memory, blocked_images=left)
     desk.end(command, CommandState.DONE, f"version {version} may be used again, from the next night on")
@@ -277,7 +282,7 @@ def _taken(command: Command, step: Step) -> Obeyed:
         return Obeyed(commands=(step,))
     if isinstance(step, Refusal):
         return Obeyed(refusals=(step,), commands=(replace(command, outcome=f"waits: {step.detail}"),))
-    return Obeyed(actions=(step,), commands=(command,))
+    return Obeyed(actions=(step,), commands=(replace(command, outcome="tried: see the events"),))
 
 
 def _ended(command: Command, fleet: Fleet, state: CommandState, outcome: str) -> Command:
@@ -304,7 +309,8 @@ def _drain(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
         return _ended(command, fleet, CommandState.FAILED, f"its drain API refuses: {memory.failure}")
     if fleet.accepting_others(bridge) < 1:
         return refuse(Reason.LAST_ACCEPTING, "no other bridge accepts calls", bridge)
-    return _unheard(bridge) or Drain(bridge.vm_id, Purpose.OPERATOR, _because(command))
+    closed = not_open(fleet, bridge) if memory.phase is Phase.READY else None
+    return _unheard(bridge) or closed or Drain(bridge.vm_id, Purpose.OPERATOR, _because(command))
 
 
 def _unheard(bridge: Bridge) -> Refusal | None:
@@ -336,9 +342,9 @@ def _replace(command: Command, bridge: Bridge, fleet: Fleet) -> Step:
     # One that is too old is never sick: a lost poll of it proves nothing, a refusal that it was stopped.
     given_up = sick or stopped or (bridge.memory.unsupported and bridge.poll.reach is Reach.REFUSED)
     if bridge.phase in (Phase.READY, Phase.DRAINING) and not given_up:
-        stop_first = bridge.memory.unsupported or bridge in fleet.condemned
-        way = "once it is empty, stop its VM, and say it again" if stop_first else _DRAIN_IT
-        text = f"it is {bridge.phase} and not sick: {way}"
+        text = (
+            f"it is {bridge.phase} and not sick: drain it, and once it is empty, stop its VM and say it again"
+        )
         return _ended(command, fleet, CommandState.FAILED, text)
     if not stopped and bridge.poll.reach in (Reach.ANSWERED, Reach.BROKEN):
         text = "something answers on it, which may carry calls: stop its JVB or the VM first"

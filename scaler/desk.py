@@ -66,7 +66,8 @@ async def _looked_up(engine: Engine, order: Order) -> tuple[str, ShardRows, Comm
         return shards[0], await engine.store.load(shards[0]), order.command
     for shard in shards:
         rows = await engine.store.load(shard)
-        for row in rows.bridges.values():
+        # Of two machines of one name the one that is still listed is meant.
+        for row in sorted(rows.bridges.values(), key=lambda row: row.value.unlisted_since is not None):
             if row.value.phase is not Phase.GONE and order.bridge in (row.value.name, row.value.vm_id):
                 named = replace(order.command, vm_id=row.value.vm_id, bridge=row.value.name)
                 return shard, rows, named

@@ -47,16 +47,19 @@ def is_outdated(bridge: Bridge, scale_set: ScaleSet | None, target: str | None) 
 
 def proved_image(fleet: Fleet, state: ShardMemory) -> str | None:
     """
-    Return the newest version that a bridge which serves runs; else the last known good one.
+    Return the last known good version while a bridge that serves runs it; else the newest that one runs.
 
-    A poll that was lost now does not count against it. The canary of a night without a verdict
-    proves nothing by standing there since.
+    So a roll-back stays one, and another definition whose numbers are lower counts. A poll that was
+    lost now does not count against a bridge. The canary of a night without a verdict proves nothing
+    by standing there since.
     """
     running = [
         b.instance.image
         for b in fleet.live
         if b.phase is Phase.READY and b.instance and b.instance.image and version_order(b.instance.image)
     ]
+    if state.good_image in running and state.good_image not in state.blocked_images:
+        return state.good_image
     night = state.night
     on_trial = night.passed_at is None and (night.is_open or state.good_image is not None)
     # What an earlier night proved stays proved, whatever became of this one.
@@ -87,6 +90,12 @@ def without_superseded(
         for image, since in blocked.items()
         if image in made or version_order(image) > version_order(target)
     }
+
+
+def makes_blocked(fleet: Fleet, state: ShardMemory) -> bool:
+    """A new machine would be of a blocked version, which nobody can use: first the model goes back."""
+    scale_set = fleet.snapshot.scale_set
+    return scale_set is not None and scale_set.image in state.blocked_images
 
 
 def model_step(fleet: Fleet, state: ShardMemory, *, canary_may_start: bool) -> SetImage | None:

@@ -567,6 +567,8 @@ class ShardMemory:
     blind_since: datetime | None = None
     blind_clear_ticks: int = 0
     blind_bought: bool = False
+    blind_ended_at: datetime | None = None
+    """When it ended last: silence that comes back soon is the same incident, and buys nothing more."""
     disagree_ticks: int = 0
     """Ticks in a row in which the capacity did not equal the machines listed."""
     capacity_gap: int = 0

@@ -20,6 +20,7 @@ from scaler.images import (
     follow_build,
     is_outdated,
     left_behind,
+    makes_blocked,
     proved_image,
     without_superseded,
 )
@@ -31,6 +32,7 @@ from scaler.selection import (
     Fleet,
     bad_polls,
     is_condemned,
+    is_our_drain,
     not_idle,
     objections,
     only_healthy,
@@ -107,8 +109,8 @@ def _open(fleet: Fleet, state: ShardMemory) -> ShardMemory:
         if nightly.versions is None:
             return state
         target = choose_target(nightly.versions, state.blocked_images, fleet.now)
-        if len(fleet.condemned) >= BAD_ONES_AT_MOST:
-            # Each further one would take a place. A night of the proved version makes them the oldest.
+        if _bad_ones_pile_up(fleet):
+            # Each further one would take a place. A night of the proved version brings them to the front.
             target = proved or target
     first = next(iter(fleet.live), None)
     night = Night(
@@ -409,8 +411,13 @@ def _in_turn(fleet: Fleet, night: Night) -> tuple[Bridge, ...]:
         outdated = sorted((b for b in waiting if b.vm_id in due), key=lambda b: not b.idle)
         older = takewhile(lambda b: b is not outdated[0], waiting) if outdated else ()
         return (*(b for b in older if b.idle and b.vm_id not in due), *outdated)
+    if _bad_ones_pile_up(fleet):
+        # They cannot leave before they are the oldest: those before them make room.
+        bad = {b.vm_id for b in fleet.condemned}
+        waiting = [b for b in fleet.live if b in waiting or b.vm_id in bad]
+        due |= bad
     last = max((place for place, b in enumerate(waiting) if b.vm_id in due), default=-1)
-    return tuple(waiting[: last + 1])
+    return tuple(b for b in waiting[: last + 1] if not is_our_drain(b))
 
 
 def _objections(fleet: Fleet, state: ShardMemory, bridge: Bridge, *, grew: bool) -> tuple[Refusal, ...]:
@@ -483,6 +490,32 @@ def _outdated_alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
     return (Alert("outdated", fleet.snapshot.shard, f"{text} since {since:%Y-%m-%d %H:%M} UTC: {calls}"),)
 
 
+def _end_of_block(fleet: Fleet) -> str:
+    left = fleet.of_bad_images
+    if not left:
+        return "The block ends with a newer version, or by `image unblock`"
+    return (
+        "The block ends with a newer version, once no bridge is made of it. One still is, and leaves when "
+        f"it is the oldest; or when it is empty, stop its VM, and: {delete_by_hand(left[0])}"
+    )
+
+
+def _bad_ones_pile_up(fleet: Fleet) -> bool:
+    return len(fleet.of_bad_images) >= BAD_ONES_AT_MOST
+
+
+def _pile_alert(fleet: Fleet) -> tuple[Alert, ...]:
+    """The first bad image was told; that no newer one is tried any more is another matter."""
+    if not _bad_ones_pile_up(fleet):
+        return ()
+    names = ", ".join(b.name for b in fleet.of_bad_images)
+    text = (
+        f"{names} are made of bad images and take places of `max_bridges`: no newer version is tried beside "
+        f"them. When one is empty, stop its VM, and: {delete_by_hand(fleet.of_bad_images[0])}"
+    )
+    return (Alert("bad_bridges", fleet.snapshot.shard, text),)
+
+
 def _calls(bridge: Bridge) -> str:
     conferences = bridge.stats.conferences if bridge.stats is not None else None
     return "calls not known" if conferences is None else f"{conferences} conferences"
@@ -494,19 +527,11 @@ def _image_alerts(fleet: Fleet, state: ShardMemory) -> tuple[Alert, ...]:
     if state.blocked_images:
         versions = ", ".join(_version(image) for image in sorted(state.blocked_images))
         why = night.failed if night.failed and night.target in state.blocked_images else "see the events"
-        text = (
-            f"image version {versions} is blocked: {why}. New machines are made of "
-            f"{_version(state.good_image)}. The block ends with a newer version, or by `image unblock`"
-        )
-        left = [b for b in fleet.bridges if b.instance and b.instance.image in state.blocked_images]
-        if left:
-            text += (
-                ". Made of it and still there; it leaves when it is the oldest, or when it is empty, "
-                "you have stopped its VM, and say: " + delete_by_hand(left[0])
-            )
-        if len(fleet.condemned) >= BAD_ONES_AT_MOST:
-            text += f". No newer version is tried while {len(fleet.condemned)} such bridges stand"
-        return (Alert("bad_image", shard, text),)
+        made_of = f"New machines are made of {_version(state.good_image)}"
+        if makes_blocked(fleet, state):
+            made_of = f"No machine is added until the model names {_version(state.good_image)} again"
+        text = f"image version {versions} is blocked: {why}. {made_of}. {_end_of_block(fleet)}"
+        return (Alert("bad_image", shard, text), *_pile_alert(fleet))
     if night.failed is not None and night.target == (state.good_image if night.target else None):
         return (
             Alert("canary_failed", shard, f"{night.failed}. Its image makes other bridges well: not blocked"),

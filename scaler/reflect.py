@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from scaler import demand
 from scaler.decision import Event, EventKind
-from scaler.health import learn_quiet, learn_support, relayed_since, remember_poll, why_unhealthy
+from scaler.health import OUTAGE, learn_quiet, learn_support, relayed_since, remember_poll, why_unhealthy
 from scaler.lifecycle import NO_EXIT_PROOF, Move, moved
 from scaler.model import (
     Bridge,
@@ -71,6 +71,8 @@ def reflect(
     """
     log = Log()
     known = state is not None or bool(memories)
+    looked_at = state.last_tick_at if state is not None else None
+    watched = looked_at is None or now - looked_at <= OUTAGE
     matched = _match(heard.instances, memories, intents)
     bridges = []
     for instance in sorted(heard.instances, key=lambda each: each.name):
@@ -79,6 +81,7 @@ def reflect(
             memory = _first_sight(instance, matched.get(instance.vm_id), known=known, policy=policy, now=now)
             _announce(memory, log)
         poll = heard.polls.get(instance.vm_id, Poll(at=now, reach=Reach.NOT_ASKED))
+        memory = memory if watched else _unwatched(memory)
         bridges.append(_bridge(memory, instance, poll, heard.platform.get(instance.vm_id), policy, now, log))
     bridges = _doubted(bridges, memories, policy)
     listed = {instance.vm_id for instance in heard.instances}
@@ -268,6 +271,11 @@ def _unanswered(bridge: Bridge) -> Bridge:
 
 
 # One bridge
+
+
+def _unwatched(memory: BridgeMemory) -> BridgeMemory:
+    """What was counted from look to look starts over where nobody looked: Friday's load is not Monday's."""
+    return changed(memory, polls="", bad_since=None, nic_mbps=(), cpu_fractions=(), stress_levels=())
 
 
 def _bridge(

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from scaler import demand
 from scaler.decision import Action, Reason, Refusal, RepairCapacity, ScaleOut, Undrain, Vote
+from scaler.images import makes_blocked
 from scaler.model import Bridge, BridgeMemory, Phase, Purpose, ShardMemory
 from scaler.selection import Fleet, age_order, cannot_be_fenced, oldest, refuse
 from scaler.watch import capacity_disagrees, expected_capacity
@@ -234,6 +235,9 @@ def _limited(fleet: Fleet, state: ShardMemory, missing: int, surge: Surge) -> tu
                 Reason.BACKING_OFF, f"{state.boot_failures} creations failed in a row, next try at {until}"
             )
         )
+        count = 0
+    if count and makes_blocked(fleet, state):
+        refusals.append(refuse(Reason.IMAGE_NOT_SET, "the model names a blocked version"))
         count = 0
     if count and capacity_disagrees(fleet) and fleet.snapshot.scale_set is not None:
         detail = f"capacity {fleet.snapshot.scale_set.capacity}, expected {expected_capacity(fleet)}"

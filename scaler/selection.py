@@ -87,6 +87,12 @@ class Fleet:
         """Drained bridges of a blocked image: of no use to anybody, until they are the oldest and leave."""
         return tuple(b for b in self.bridges if is_our_drain(b) and is_condemned(b, self.snapshot))
 
+    @property
+    def of_bad_images(self) -> tuple[Bridge, ...]:
+        """Every machine of a blocked image that nobody deletes yet: drained, sick, or still serving."""
+        going = {b.vm_id for b in self.deleting}
+        return tuple(b for b in self.bridges if is_condemned(b, self.snapshot) and b.vm_id not in going)
+
     def accepting_others(self, bridge: Bridge) -> int:
         """Accepting bridges that remain without this one."""
         return sum(1 for each in self.accepting if each.vm_id != bridge.vm_id)

@@ -223,6 +223,8 @@ class Engine:
         now = self.clock.now()
         judged = await self._judge(shard, rows, now, lease.epoch, nightly=nightly)
         decision = judged.decision
+        # First of all: an alert is said once, and whatever row is written next says that it was.
+        _page(shard.name, decision.events)
         ledger = Ledger(
             self.store,
             shard.name,
@@ -366,8 +368,6 @@ class Engine:
         if not self.dry_run and ledger.state.left_drained:
             ledger.state = replace(ledger.state, left_drained=())
         events = [*judged.events, *decision.events, *ledger.events]
-        # First of all: an alert is said once, and the row that is written next says that it was.
-        _page(shard.name, events)
         await ledger.save()
         row = {
             **record(decision, outcomes, judged.snapshot, dry_run=self.dry_run),

@@ -11,11 +11,13 @@ from scaler.health import OUTAGE
 from scaler.model import Bridge, Phase, Purpose, ScaleSet, ShardMemory
 from scaler.policy import ScalingPolicy
 from scaler.process import restarted_lately
-from scaler.selection import Fleet, Silence, is_condemned, is_late, silence
+from scaler.selection import Fleet, Silence, is_condemned, is_late, oldest, silence
 
 BLIND_UNTIL_CLEAR_TICKS = 3
 _FOREIGN_DRAIN_WORTH_AN_ALERT = timedelta(minutes=10)
 SHUTTING_DOWN_TOO_LONG = timedelta(minutes=5)
+SAME_INCIDENT = timedelta(hours=1)
+_OPERATOR_DRAIN_WORTH_AN_ALERT = timedelta(hours=1)
 _DRAIN_UNSEEN_POLLS = 2
 _DISAGREES_TICKS = 2
 _FAILURES_WORTH_AN_ALERT = 2
@@ -76,13 +78,21 @@ def forget_after_outage(state: ShardMemory, looked_at: datetime | None, now: dat
 
 def _blindness(fleet: Fleet, state: ShardMemory) -> ShardMemory:
     if silence(fleet).is_blinding:
-        return replace(state, blind_since=state.blind_since or fleet.now, blind_clear_ticks=0)
+        begun = state if state.blind_since is not None else _blinded(state, fleet.now)
+        return replace(begun, blind_clear_ticks=0)
     if state.blind_since is None:
         return state
     clear = state.blind_clear_ticks + 1
     if clear < BLIND_UNTIL_CLEAR_TICKS:
         return replace(state, blind_clear_ticks=clear)
-    return replace(state, blind_since=None, blind_clear_ticks=0, blind_bought=False)
+    return replace(state, blind_since=None, blind_clear_ticks=0, blind_ended_at=fleet.now)
+
+
+def _blinded(state: ShardMemory, now: datetime) -> ShardMemory:
+    """A way to the bridges that comes and goes must not buy one each time that it goes."""
+    ended = state.blind_ended_at
+    again = ended is not None and now - ended < SAME_INCIDENT
+    return replace(state, blind_since=now, blind_bought=state.blind_bought and again)
 
 
 def expected_capacity(fleet: Fleet) -> int:
@@ -119,7 +129,8 @@ def _shard_alerts(fleet: Fleet, state: ShardMemory) -> list[Alert]:
     shard, found = fleet.snapshot.shard, []
     if state.blind_since is not None:
         found.append(Alert("blind", shard, f"cannot hear the bridges: {_said(silence(fleet))}"))
-    if fleet.bridges and not fleet.accepting and state.blind_since is None:
+    is_known = fleet.now - state.known_since >= fleet.policy.boot_timeout
+    if (fleet.bridges or is_known) and not fleet.accepting and state.blind_since is None:
         found.append(Alert("no_accepting_bridge", shard, "no bridge accepts new calls"))
     if state.boot_failures >= _FAILURES_WORTH_AN_ALERT:
         why = _last_failure(fleet) or "it never joined"
@@ -171,6 +182,12 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
     found = []
     if memory.phase is Phase.DRAINING:
         found += _drain_alerts(fleet.policy, bridge, in_phase_for)
+    if _blocks_by_command(fleet, bridge) and in_phase_for >= _OPERATOR_DRAIN_WORTH_AN_ALERT:
+        text = (
+            "is drained by an operator's command, empty, and the oldest: nothing else leaves before it. "
+            f"`undrain` it; or stop its VM, and: {delete_by_hand(bridge)}"
+        )
+        found.append(Alert("operator_drain", bridge.name, text))
     if memory.unsupported and memory.phase in (Phase.READY, Phase.DRAINING):
         text = (
             "its JVB is older than stable 7210 (2022-04) and cannot be drained, so it is left alone; "
@@ -201,6 +218,12 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
         )
         found.append(Alert("delete_overdue", bridge.name, text))
     return found
+
+
+def _blocks_by_command(fleet: Fleet, bridge: Bridge) -> bool:
+    memory, first = bridge.memory, oldest(fleet)
+    drains = memory.phase is Phase.DRAINING and memory.purpose is Purpose.OPERATOR
+    return drains and bridge.idle is True and first is not None and first.vm_id == bridge.vm_id
 
 
 def _drain_alerts(policy: ScalingPolicy, bridge: Bridge, lasting: timedelta) -> list[Alert]:

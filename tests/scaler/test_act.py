@@ -521,6 +521,14 @@ async def test_another_process_counts_as_one_that_nobody_has_heard_yet() -> None
     assert (stage["a"].process_started_at, stage["a"].stats_timestamp) == (None, None)
 
 
+@pytest.mark.parametrize(("purpose", "done"), [(Purpose.OPERATOR, True), (Purpose.SURPLUS, False)])
+async def test_a_person_may_empty_a_bridge_that_is_ill(purpose: Purpose, *, done: bool) -> None:
+    """It ends no call, and is often why he asks; a rule judges only what is well."""
+    stage = Stage(bridge("a")).hears("a", poll(health_ok=False), poll(drain=True))
+    (outcome,) = await stage.does(Drain("vm-a", purpose, ""))
+    assert outcome.done is done
+
+
 BACK = SetImage("/versions/1.0.0", "back to the last good one", goes_back=True)
 
 

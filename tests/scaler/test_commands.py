@@ -174,6 +174,23 @@ def test_a_cancel_ends_an_open_command():
         assert taken(ended, replace(cancel, target=target))[1][-1].state is CommandState.FAILED
 
 
+def test_a_pause_that_was_given_after_a_resume_holds():
+    """One tick takes both up: the latest word is the one that counts."""
+    resume = command("resume", asked_at=NOW - MINUTE)
+    memory, commands = taken(resume, command("pause", asked_at=NOW), paused=True)
+    assert (memory.paused, states(*commands)) == (True, ["done", "in_force"])
+
+
+def test_an_image_that_a_bridge_is_made_of_is_not_unblocked():
+    """Its bridge would be opened for calls, for which it was drained."""
+    blocked = {"/gallery/versions/1.2.3": NOW}
+    bad = bridge("a", arm={"image": "/gallery/versions/1.2.3"})
+    unblock = command("unblock_image", image_version="1.2.3")
+    memory, commands = taken(unblock, bridges=(bad,), blocked_images=blocked)
+    assert (memory.blocked_images, states(*commands)) == (blocked, ["failed"])
+    assert (commands[0].outcome or "").startswith("a is made of it")
+
+
 def test_an_image_is_unblocked_by_its_version_or_its_id():
     """Only a blocked version can be; the answer names those that are."""
     blocked = {"/gallery/versions/1.2.3": NOW, "1.2.4": NOW}
@@ -464,6 +481,21 @@ def test_a_healthy_machine_is_not_replaced():
     decision = replaced(bridge("a"), bridge("b"))
     assert states(*decision.commands) == ["failed"]
     assert "drain it" in (decision.commands[0].outcome or "")
+
+
+def test_a_drain_waits_where_it_is_not_told_whether_the_bridge_accepts():
+    """To try it in each tick would hold up every other bridge; an ill one may be drained."""
+    untold = bridge("a", drain=None)
+    decision = decided(untold, bridge("b"), bridge("c"), commands=(command("drain", "a"),))
+    assert (states(*decision.commands), Reason.NOT_OPEN in reasons(decision, "a")) == (["open"], True)
+    ill = bridge("a", unhealthy_because="health: 500")
+    assert "drain a" in verbs(decided(ill, bridge("b"), commands=(command("drain", "a"),)))
+
+
+def test_what_was_tried_says_so():
+    """An order that expires was not forgotten: its events tell what came of each try."""
+    decision = decided(bridge("a"), bridge("b"), commands=(command("drain", "a"),))
+    assert decision.commands[0].outcome == "tried: see the events"
 
 
 def test_a_drained_machine_of_a_bad_image_is_stopped_first():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from scaler import answers, desk
 from scaler.model import Phase, Purpose
 from scaler.orders import read_order
+from scaler.ports import Stored
 from tests.scaler.worlds import SHARD, accepting, install, memories, mutations, names, run, state
 
 WHO = {"by": "ann", "why": "a tap on the shoulder"}
@@ -120,6 +122,21 @@ async def test_a_bridge_is_found_by_its_vm_id_and_in_its_shard() -> None:
     with pytest.raises(desk.NotUnderstood, match="shard: is missing, allowed: jvb-a, other"):
         await order(it, "c-2", kind="pause")
     assert (await order(it, "c-3", kind="undrain", bridge=known.name))["shard"] == SHARD
+
+
+async def test_of_two_machines_of_one_name_the_listed_one_is_meant() -> None:
+    """One reimaged has a new vmId, and the row of the old one stands for minutes yet."""
+    it = install()
+    await run(it, 1)
+    old = (await memories(it))[names(it)[1]]
+    reborn = replace(old, vm_id="vm-new")
+    gone = replace(old, unlisted_since=it.world.now)
+    await it.store.put_bridges(SHARD, [Stored(reborn, None)])
+    row = (await it.store.load(SHARD)).bridges[old.vm_id]
+    await it.store.put_bridges(SHARD, [replace(row, value=gone)])
+    wanted, faults = read_order({**WHO, "kind": "drain", "bridge": old.name}, it.world.now, "c-1")
+    assert wanted is not None, faults
+    assert (await desk._looked_up(it.engine, wanted))[2].vm_id == "vm-new"
 
 
 async def test_a_floor_buys_and_its_end_lets_go() -> None:

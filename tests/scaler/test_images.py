@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scaler.decision import PruneImage, SetImage
+from scaler.decision import PruneImage, Reason, SetImage
 from scaler.images import (
     build_step,
     choose_target,
@@ -31,6 +31,7 @@ from tests.scaler.builders import (
     fleet,
     hot,
     policy,
+    reasons,
     scale_set,
     shard_memory,
 )
@@ -111,6 +112,16 @@ def test_the_good_image_is_the_newest_that_a_bridge_accepts_on() -> None:
     assert proved_image(fleet(bridge("a", arm={"image": "x"})), shard_memory(good_image=OLD)) == OLD
 
 
+def test_a_roll_back_is_not_undone_by_the_bridge_that_still_runs_the_newer_version() -> None:
+    """Nor one definition by the higher numbers of another: what was proved last is what is good."""
+    left = (bridge("a", 5 * HOUR, arm={"image": NEW}), bridge("b", arm={"image": OLD}))
+    assert proved_image(fleet(*left), shard_memory(good_image=OLD)) == OLD
+    assert proved_image(fleet(left[0]), shard_memory(good_image=OLD)) == NEW
+    assert proved_image(fleet(*left), shard_memory(good_image=OLD, blocked_images={OLD: NOW})) == NEW
+    drained = bridge("b", arm={"image": OLD}, remembered=draining())
+    assert proved_image(fleet(left[0], drained), shard_memory(good_image=OLD)) == NEW
+
+
 def test_what_one_night_proved_no_later_night_without_a_verdict_takes_away() -> None:
     """Else a slow boot of the next canary would block an image that half of the fleet runs."""
     again = Night(date="2026-11-18", opened_at=NOW - HOUR, ended_at=NOW, target=NEW)
@@ -161,21 +172,24 @@ def test_the_model_goes_back_to_the_last_good_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "state",
+    ("state", "done"),
     [
-        {"blocked_images": {NEW: NOW}},
-        {"night": open_night(until=NOW, take_back_at=NOW + HOUR)},
+        ({"blocked_images": {NEW: NOW}}, ["undrain", "set_image"]),
+        ({"night": open_night(until=NOW, take_back_at=NOW + HOUR)}, ["undrain", "set_image", "scale_out"]),
     ],
     ids=["blocked", "without a verdict"],
 )
-def test_load_buys_nothing_of_a_version_that_is_bad_or_not_proved(state: dict[str, Any]) -> None:
-    """The model goes back first; taking drains back does not wait for it."""
+def test_load_buys_nothing_of_a_version_that_is_bad_or_not_proved(
+    state: dict[str, Any], done: list[str]
+) -> None:
+    """The model goes back first; taking drains back does not wait for it. Nobody can use a blocked one."""
     drains = bridge("c", remembered=draining(drained_at=NOW - HOUR), drain=True, arm={"image": OLD})
     them = (hot("a", 1.3, arm={"image": OLD}), hot("b", 1.3, arm={"image": OLD}), drains)
     model = scale_set(3, image=NEW)
     state = {"scale_set": model, "good_image": OLD, "lower_bound_polls": 2, **state}
     decision = decided(*them, policy_=WITH_IMAGES, **state)
-    assert [action.verb for action in decision.actions] == ["undrain", "set_image", "scale_out"]
+    assert [action.verb for action in decision.actions] == done
+    assert (Reason.IMAGE_NOT_SET in reasons(decision)) is ("scale_out" not in done)
 
 
 def test_the_model_is_left_alone_by_day() -> None:

@@ -413,7 +413,14 @@ def test_as_many_leave_at_once_as_the_surge_and_no_more() -> None:
     assert "drain b" not in verbs(one)
     assert Reason.SURGE_IN_USE in reasons(one, "b")
     going = bridge(
-        "a", 5 * HOUR, remembered={"phase": Phase.DELETING, "purpose": Purpose.RECYCLE, "operation": "op"}
+        "a",
+        5 * HOUR,
+        remembered={
+            "phase": Phase.DELETING,
+            "phase_since": NOW,
+            "purpose": Purpose.RECYCLE,
+            "operation": "op",
+        },
     )
     assert "drain b" in verbs(at_night(going, *three[1:], new("d"), capacity=3))
 
@@ -537,8 +544,15 @@ def test_one_bridge_of_a_bad_image_takes_no_place_and_two_stop_the_next_try() ->
     assert opened(old("a"), old("b"), *bad, **night).target == OLD
     assert opened(old("a"), old("b"), *bad, **{**night, "good_image": None}).target == OLD
     assert opened(bridge("a", arm={"image": None}), *bad, **{**night, "good_image": None}).target == mended
-    (alert,) = (a for a in two.alerts if a.kind == "bad_image")
-    assert "No newer version is tried while 2" in alert.text
+    (alert,) = (a for a in two.alerts if a.kind == "bad_bridges")
+    assert "c, d are made of bad images" in alert.text
+    ill = unheard("d", HOUR, arm={"image": NEW}, remembered={"polls": "00000", "bad_since": NOW - HOUR})
+    assert opened(old("a"), old("b"), bad[0], ill, **night).target == OLD
+    # The proved version's night brings them to the front, also where no other bridge is outdated.
+    waits = replacing(target=OLD, base=2)
+    front: dict[str, Any] = {"policy_": replace(AT_NOON, recycle="on_new_image"), "night": waits, **BLOCKED}
+    model = scale_set(5, image=OLD)
+    assert verbs(decided(old("a"), old("b"), *bad, old("e", HOUR), scale_set=model, **front)) == ["drain a"]
 
 
 def test_a_bad_image_is_one_alert_that_names_what_is_left_of_it() -> None:

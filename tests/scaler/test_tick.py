@@ -330,6 +330,27 @@ async def test_an_alert_is_in_the_log_whatever_table_fails_then(
         assert any(str(event["text"]).startswith("blind: ") for event in told)
 
 
+async def test_an_alert_is_in_the_log_before_anything_is_done(caplog: pytest.LogCaptureFixture) -> None:
+    """A process that is killed in its first call must not take the page with it: the row says it was said."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(name: str, **_details: object) -> None:
+        if name == "scale_out":
+            raise Killed
+
+    it = install(world_of((3, 2)), before=kill, min_bridges=2)
+    await run(it, 15)
+    for vm in machines(it):
+        assert vm.bridge is not None
+        vm.bridge.set_drain(True)
+    it.world.advance(60)
+    with caplog.at_level(logging.WARNING, logger="jvb_autoscaler"), pytest.raises(Killed):
+        await it.tick()
+    assert any("no_accepting_bridge" in r.getMessage() for r in caplog.records)
+
+
 async def test_the_log_says_what_was_decided_and_warns_of_alerts(caplog: pytest.LogCaptureFixture) -> None:
     """The platform's log shows only messages: each tick's sentence and each alert stand in them."""
     it = install()

@@ -86,7 +86,7 @@ def test_polls_at_saturation_are_counted_in_a_row() -> None:
 
 
 def test_blindness_lasts_until_three_clear_ticks_in_a_row() -> None:
-    """A relapse starts the count over; what it bought is forgotten with it."""
+    """A relapse starts the count over."""
     gone, here = [unheard("a"), unheard("b")], [bridge("a"), bridge("b")]
     assert count_on(fleet(*gone)).blind_since == NOW
     blind: dict[str, Any] = {"blind_since": NOW - HOUR, "blind_bought": True}
@@ -95,7 +95,18 @@ def test_blindness_lasts_until_three_clear_ticks_in_a_row() -> None:
     clearing = count_on(fleet(*here, **blind, blind_clear_ticks=1))
     assert (clearing.blind_since, clearing.blind_clear_ticks) == (NOW - HOUR, 2)
     clear = count_on(fleet(*here, **blind, blind_clear_ticks=2))
-    assert (clear.blind_since, clear.blind_clear_ticks, clear.blind_bought) == (None, 0, False)
+    assert (clear.blind_since, clear.blind_clear_ticks, clear.blind_ended_at) == (None, 0, NOW)
+
+
+@pytest.mark.parametrize(
+    ("ended", "bought"), [(None, False), (NOW - HOUR, False), (NOW - HOUR + SECOND, True)]
+)
+def test_silence_that_comes_back_within_the_hour_buys_nothing_more(
+    ended: datetime | None, *, bought: bool
+) -> None:
+    """A way to the bridges that comes and goes would buy a fleet, one machine each time."""
+    again = count_on(fleet(unheard("a"), unheard("b"), blind_bought=True, blind_ended_at=ended))
+    assert (again.blind_since, again.blind_bought) == (NOW, bought)
 
 
 def test_capacity_is_compared_with_what_is_listed_and_asked_for() -> None:
@@ -153,7 +164,8 @@ def test_no_gap_lasts_while_arm_makes_machines() -> None:
 @pytest.mark.parametrize(
     ("bridges", "state", "expected"),
     [
-        ((), {}, []),
+        ((), {}, ["no_accepting_bridge"]),
+        ((), {"known_since": NOW - 10 * MINUTE + SECOND}, []),
         ((bridge("a"),), {}, []),
         ((bridge("a", remembered=draining(Purpose.OPERATOR)),), {}, ["no_accepting_bridge"]),
         ((unheard("a"), unheard("b")), {}, ["blind"]),
@@ -169,6 +181,17 @@ def test_no_gap_lasts_while_arm_makes_machines() -> None:
 def test_alerts_of_a_shard(bridges: tuple[Bridge, ...], state: dict[str, Any], expected: list[str]) -> None:
     """One for what is common; while blind nobody is called sick."""
     assert kinds(*bridges, **state) == expected
+
+
+def test_an_operators_drain_that_keeps_the_others_is_told_after_an_hour() -> None:
+    """Empty and the oldest: nothing else leaves before it, and the app leaves it to the operator."""
+    waits = draining(Purpose.OPERATOR, HOUR)
+    oldest_one, other = bridge("a", 9 * HOUR, remembered=waits, drain=True), bridge("b", HOUR)
+    assert kinds(oldest_one, other) == ["operator_drain"]
+    assert kinds(bridge("a", 9 * HOUR, remembered=waits, **busy(drain=True)), other) == []
+    assert kinds(bridge("a", HOUR, remembered=waits, drain=True), bridge("b", 9 * HOUR)) == []
+    shorter = draining(Purpose.OPERATOR, HOUR - SECOND)
+    assert kinds(bridge("a", 9 * HOUR, remembered=shorter, drain=True), other) == []
 
 
 LATE = 15 * MINUTE + SECOND
