@@ -57,6 +57,9 @@ WAY_OUT: dict[Reason, str] = {
     Reason.CANARY_ON_TRIAL: "It ends with the verdict on that machine, in at most an hour.",
     Reason.CANARY_TURN: "It ends with the verdict on the other shard's first machine.",
     Reason.IMAGE_NOT_SET: "The next tick sets it; if it lasts, the identity may not write the scale set.",
+    Reason.BLOCKED_MODEL: (
+        "The next tick sets it back; if it lasts, see the events: the version or the right may be gone."
+    ),
     Reason.CONFIGURATION_CHANGED: (
         "The next night proves it; or set the scale set's tag `jvb-autoscaler-config` back."
     ),

@@ -29,7 +29,7 @@ from scaler.model import (
     Snapshot,
 )
 from scaler.scale_in import delete_in_flight, may_send
-from scaler.selection import Fleet, is_sick, not_open, oldest, refuse
+from scaler.selection import Fleet, is_our_drain, is_sick, not_open, oldest, refuse
 from scaler.watch import SHUTTING_DOWN_TOO_LONG
 
 _ON_A_MACHINE = frozenset({CommandKind.DRAIN, CommandKind.UNDRAIN, CommandKind.REPLACE})
@@ -153,6 +153,9 @@ def _resume(command: Command, desk: _Desk) -> None:
     for other in desk.open_ones():
         if other.kind is CommandKind.PAUSE and _order(other) < _order(command):
             desk.end(other, CommandState.CANCELLED, f"resumed by {command.by}: {command.why}")
+    if any(other.kind is CommandKind.PAUSE for other in desk.open_ones()):
+        desk.end(command, CommandState.DONE, "a later pause holds")
+        return
     desk.memory = _resumed(desk.memory)
     desk.end(command, CommandState.DONE, "runs again" if was_paused else "was not paused")
 
@@ -181,9 +184,9 @@ def _unblock_image(command: Command, desk: _Desk) -> None:
         desk.end(command, CommandState.FAILED, f"version {version} is not blocked; blocked: {names}")
         return
     freed = blocked.keys() - left.keys()
-    made = [b.name for b in desk.listed.values() if b.instance and b.instance.image in freed]
-    if made:
-        text = f"{made[0]} is made of it, and would take calls: when it is empty, stop its VM and replace it"
+    made = [b for b in desk.listed.values() if b.instance and b.instance.image in freed]
+    if drained := [b.name for b in made if is_our_drain(b)]:
+        text = f"{drained[0]} is made of it, and would take calls: once empty, stop its VM and replace it"
         desk.end(command, CommandState.FAILED, text)
         return
     desk.memory = replace(desk.memory, blocked_images=left)
@@ -282,7 +285,7 @@ def _taken(command: Command, step: Step) -> Obeyed:
         return Obeyed(commands=(step,))
     if isinstance(step, Refusal):
         return Obeyed(refusals=(step,), commands=(replace(command, outcome=f"waits: {step.detail}"),))
-    return Obeyed(actions=(step,), commands=(replace(command, outcome="tried: see the events"),))
+    return Obeyed(actions=(step,), commands=(replace(command, outcome="asked for: see the events"),))
 
 
 def _ended(command: Command, fleet: Fleet, state: CommandState, outcome: str) -> Command:

@@ -72,6 +72,7 @@ class Reason(StrEnum):
     CANARY_ON_TRIAL = "canary_on_trial"
     CANARY_TURN = "canary_turn"
     IMAGE_NOT_SET = "image_not_set"
+    BLOCKED_MODEL = "blocked_model"
     CONFIGURATION_CHANGED = "configuration_changed"
     NIGHT_TOO_SHORT = "night_too_short"
     SURGE_IN_USE = "surge_in_use"

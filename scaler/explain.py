@@ -78,6 +78,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.CANARY_ON_TRIAL: "the first new machine of the night is on trial; nothing is taken away meanwhile",
     Reason.CANARY_TURN: "one shard after another tries the night's image, and another one is first",
     Reason.IMAGE_NOT_SET: "the scale set's model does not name the night's image yet",
+    Reason.BLOCKED_MODEL: "the scale set's model names a blocked image version, of which nothing is made",
     Reason.CONFIGURATION_CHANGED: "new machines get another boot configuration than the canary proved",
     Reason.NIGHT_TOO_SHORT: "too little of the night is left to prove a new machine",
     Reason.SURGE_IN_USE: "as many bridges are being replaced as the night may at once",

@@ -93,9 +93,11 @@ def without_superseded(
 
 
 def makes_blocked(fleet: Fleet, state: ShardMemory) -> bool:
-    """A new machine would be of a blocked version, which nobody can use: first the model goes back."""
-    scale_set = fleet.snapshot.scale_set
-    return scale_set is not None and scale_set.image in state.blocked_images
+    """A new machine would be of a blocked version, which nobody can use, and there is one to go back to."""
+    scale_set, good = fleet.snapshot.scale_set, state.good_image
+    if scale_set is None or fleet.policy.image_definition_id is None or good is None:
+        return False
+    return scale_set.image in state.blocked_images and scale_set.image != good
 
 
 def model_step(fleet: Fleet, state: ShardMemory, *, canary_may_start: bool) -> SetImage | None:

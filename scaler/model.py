@@ -558,6 +558,8 @@ class ShardMemory:
     known_since: datetime
     """First tick with this row. Without memory nothing is drained for a whole window."""
     last_tick_at: datetime | None = None
+    heard_at: datetime | None = None
+    """Last tick in which ARM told which machines there are."""
     epoch: int = 0
     surplus_since: datetime | None = None
     last_undrain_at: datetime | None = None

@@ -235,9 +235,21 @@ def _enough_for_load(fleet: Fleet, state: ShardMemory) -> int | None:
 def _condemned(fleet: Fleet, state: ShardMemory) -> ShardMemory:
     """No more tonight. A version that makes other bridges well is not blocked for one bad machine."""
     target = state.night.target
+    if target is not None and _serves_already(fleet, state.night):
+        state = replace(state, good_image=target)
     if target is not None and target != state.good_image:
         state = replace(state, blocked_images={**state.blocked_images, target: fleet.now})
     return _ended(fleet, state, BAD_IMAGE)
+
+
+def _serves_already(fleet: Fleet, night: Night) -> bool:
+    """
+    The fleet was moved onto it by hand, and has served since: that proves more than one new machine.
+
+    One bridge proves nothing: it may be the canary of an earlier night that had no verdict.
+    """
+    on_it = [b for b in fleet.accepting if b.instance is not None and b.instance.image == night.target]
+    return sum(b.vm_id != night.canary and _has_baked(fleet, b) for b in on_it) >= 2
 
 
 def to_replace(fleet: Fleet, night: Night) -> tuple[tuple[Bridge, ...], tuple[Bridge, ...]]:
@@ -409,7 +421,10 @@ def _in_turn(fleet: Fleet, night: Night) -> tuple[Bridge, ...]:
     waiting = [b for b in fleet.live if b.phase is Phase.READY or b.memory.purpose in _IN_THE_WAY]
     if fleet.policy.oldest_among == "idle":
         outdated = sorted((b for b in waiting if b.vm_id in due), key=lambda b: not b.idle)
-        older = takewhile(lambda b: b is not outdated[0], waiting) if outdated else ()
+        older = list(takewhile(lambda b: b is not outdated[0], waiting)) if outdated else []
+        if _bad_ones_pile_up(fleet):
+            last = max((place for place, b in enumerate(fleet.live) if b in fleet.condemned), default=0)
+            older += [b for b in fleet.live[:last] if b.phase is Phase.READY and b not in older]
         return (*(b for b in older if b.idle and b.vm_id not in due), *outdated)
     if _bad_ones_pile_up(fleet):
         # They cannot leave before they are the oldest: those before them make room.

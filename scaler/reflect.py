@@ -35,6 +35,7 @@ from scaler.process import judge_freshness, learn_process
 
 BACKOFF_MINUTES = (2, 5, 15)
 """After the first, second, and every later failed creation in a row."""
+POLLS_STAND_FOR = timedelta(minutes=30)
 ABSENCE_IS_BELIEVED_AFTER = timedelta(minutes=5)
 """A list may be stale, and the next one too: so long a machine is remembered that no list has."""
 _ASKED_BEFORE_CREATED = timedelta(minutes=2)
@@ -71,8 +72,7 @@ def reflect(
     """
     log = Log()
     known = state is not None or bool(memories)
-    looked_at = state.last_tick_at if state is not None else None
-    watched = looked_at is None or now - looked_at <= OUTAGE
+    unheard = now - (state.heard_at or now) if state is not None else timedelta(0)
     matched = _match(heard.instances, memories, intents)
     bridges = []
     for instance in sorted(heard.instances, key=lambda each: each.name):
@@ -81,7 +81,7 @@ def reflect(
             memory = _first_sight(instance, matched.get(instance.vm_id), known=known, policy=policy, now=now)
             _announce(memory, log)
         poll = heard.polls.get(instance.vm_id, Poll(at=now, reach=Reach.NOT_ASKED))
-        memory = memory if watched else _unwatched(memory)
+        memory = _unwatched(memory, unheard)
         bridges.append(_bridge(memory, instance, poll, heard.platform.get(instance.vm_id), policy, now, log))
     bridges = _doubted(bridges, memories, policy)
     listed = {instance.vm_id for instance in heard.instances}
@@ -273,9 +273,16 @@ def _unanswered(bridge: Bridge) -> Bridge:
 # One bridge
 
 
-def _unwatched(memory: BridgeMemory) -> BridgeMemory:
-    """What was counted from look to look starts over where nobody looked: Friday's load is not Monday's."""
-    return changed(memory, polls="", bad_since=None, nic_mbps=(), cpu_fractions=(), stress_levels=())
+def _unwatched(memory: BridgeMemory, gap: timedelta) -> BridgeMemory:
+    """
+    What was counted from look to look starts over where nobody looked: Friday's load is not Monday's.
+
+    The polls stand for longer: where ticks are few, a bridge must still come to be opened, or sick.
+    """
+    if gap <= OUTAGE:
+        return memory
+    memory = changed(memory, nic_mbps=(), cpu_fractions=(), stress_levels=())
+    return memory if gap <= POLLS_STAND_FOR else changed(memory, polls="", bad_since=None)
 
 
 def _bridge(

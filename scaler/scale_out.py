@@ -237,7 +237,7 @@ def _limited(fleet: Fleet, state: ShardMemory, missing: int, surge: Surge) -> tu
         )
         count = 0
     if count and makes_blocked(fleet, state):
-        refusals.append(refuse(Reason.IMAGE_NOT_SET, "the model names a blocked version"))
+        refusals.append(refuse(Reason.BLOCKED_MODEL, f"{state.good_image} is to be set first"))
         count = 0
     if count and capacity_disagrees(fleet) and fleet.snapshot.scale_set is not None:
         detail = f"capacity {fleet.snapshot.scale_set.capacity}, expected {expected_capacity(fleet)}"

@@ -29,7 +29,7 @@ def count_on(fleet: Fleet) -> ShardMemory:
     """Carry the shard's counters through this tick's observation."""
     state = fleet.snapshot.memory
     state = forget_after_outage(state, state.last_tick_at, fleet.now)
-    state = replace(state, last_tick_at=fleet.now, epoch=fleet.snapshot.epoch)
+    state = replace(state, last_tick_at=fleet.now, heard_at=fleet.now, epoch=fleet.snapshot.epoch)
     state = _blindness(fleet, state)
     accepting = len(fleet.accepting)
     full = accepting > 0 and fleet.demand_out >= demand.LOWER_BOUND_FROM * accepting

@@ -179,16 +179,21 @@ def test_a_pause_that_was_given_after_a_resume_holds():
     resume = command("resume", asked_at=NOW - MINUTE)
     memory, commands = taken(resume, command("pause", asked_at=NOW), paused=True)
     assert (memory.paused, states(*commands)) == (True, ["done", "in_force"])
+    late = (command("pause", asked_at=NOW, state=CommandState.IN_FORCE), resume)
+    memory, commands = taken(*late, paused=True)
+    assert (memory.paused, states(*commands)) == (True, ["done", "in_force"])
 
 
 def test_an_image_that_a_bridge_is_made_of_is_not_unblocked():
     """Its bridge would be opened for calls, for which it was drained."""
     blocked = {"/gallery/versions/1.2.3": NOW}
-    bad = bridge("a", arm={"image": "/gallery/versions/1.2.3"})
+    bad = bridge("a", arm={"image": "/gallery/versions/1.2.3"}, remembered=draining(), drain=True)
     unblock = command("unblock_image", image_version="1.2.3")
     memory, commands = taken(unblock, bridges=(bad,), blocked_images=blocked)
     assert (memory.blocked_images, states(*commands)) == (blocked, ["failed"])
     assert (commands[0].outcome or "").startswith("a is made of it")
+    serves = bridge("a", arm={"image": "/gallery/versions/1.2.3"})
+    assert states(*taken(unblock, bridges=(serves,), blocked_images=blocked)[1]) == ["done"]
 
 
 def test_an_image_is_unblocked_by_its_version_or_its_id():
@@ -495,7 +500,7 @@ def test_a_drain_waits_where_it_is_not_told_whether_the_bridge_accepts():
 def test_what_was_tried_says_so():
     """An order that expires was not forgotten: its events tell what came of each try."""
     decision = decided(bridge("a"), bridge("b"), commands=(command("drain", "a"),))
-    assert decision.commands[0].outcome == "tried: see the events"
+    assert decision.commands[0].outcome == "asked for: see the events"
 
 
 def test_a_drained_machine_of_a_bad_image_is_stopped_first():

@@ -189,7 +189,7 @@ def test_load_buys_nothing_of_a_version_that_is_bad_or_not_proved(
     state = {"scale_set": model, "good_image": OLD, "lower_bound_polls": 2, **state}
     decision = decided(*them, policy_=WITH_IMAGES, **state)
     assert [action.verb for action in decision.actions] == done
-    assert (Reason.IMAGE_NOT_SET in reasons(decision)) is ("scale_out" not in done)
+    assert (Reason.BLOCKED_MODEL in reasons(decision)) is ("scale_out" not in done)
 
 
 def test_the_model_is_left_alone_by_day() -> None:

@@ -552,7 +552,25 @@ def test_one_bridge_of_a_bad_image_takes_no_place_and_two_stop_the_next_try() ->
     waits = replacing(target=OLD, base=2)
     front: dict[str, Any] = {"policy_": replace(AT_NOON, recycle="on_new_image"), "night": waits, **BLOCKED}
     model = scale_set(5, image=OLD)
-    assert verbs(decided(old("a"), old("b"), *bad, old("e", HOUR), scale_set=model, **front)) == ["drain a"]
+    for among in ("all", "idle"):
+        front["policy_"] = replace(front["policy_"], oldest_among=among)
+        five = (old("a"), old("b"), *bad, old("e", HOUR))
+        assert verbs(decided(*five, scale_set=model, **front)) == ["drain a"]
+
+
+def test_an_image_on_which_the_fleet_serves_is_not_blocked_for_one_bad_machine() -> None:
+    """It was moved onto it by hand; one such bridge may be the canary of a night without a verdict."""
+    night = replacing(passed_at=None, target=NEW, canary="vm-x", failed="it did not accept")
+    ill = unheard("x", 10 * MINUTE, arm={"image": NEW})
+    asked = (intent(1, vm_id="vm-x", image=NEW, asked_at=NOW - 20 * MINUTE),)
+    judged = replace(night, failed=None, waited_seconds=20 * 60.0, judged_at=NOW - MINUTE)
+    for others, blocked in (((new("b"), new("c")), False), ((new("b"), old("c")), True)):
+        state: dict[str, Any] = {"night": judged, "good_image": OLD, "intents": asked}
+        decision = decided(old("a"), *others, ill, policy_=AT_NOON, **state)
+        assert decision.memory.night.outcome == "bad image"
+        assert bool(decision.memory.blocked_images) is blocked
+        assert decision.memory.good_image == (OLD if blocked else NEW)
+        assert alert_kinds(decision) == (["bad_image"] if blocked else ["canary_failed"])
 
 
 def test_a_bad_image_is_one_alert_that_names_what_is_left_of_it() -> None:

@@ -233,14 +233,16 @@ def test_a_machine_that_came_before_ours_was_asked_for_raises_no_doubt() -> None
 def test_what_was_counted_before_nobody_looked_counts_no_more() -> None:
     """Friday's load buys no machine on Monday, and a poll of Friday calls no bridge sick."""
     known: dict[str, Any] = {"polls": "11000", "bad_since": NOW - HOUR, "cpu_fractions": (0.9,) * 4}
-    for looked, kept in ((NOW - MINUTE, True), (NOW - HOUR, False)):
+    rest = 30 * MINUTE
+    gaps = ((5 * MINUTE, True, True), (5 * MINUTE + SECOND, True, False), (rest, True, False))
+    for gap, kept, loads in (*gaps, (rest + SECOND, False, False)):
         shard = Shard().remember(memory("a", **known))
-        shard.state = shard_memory(last_tick_at=looked)
+        shard.state = shard_memory(last_tick_at=NOW, heard_at=NOW - gap)
         shard.tick({A: poll(health_ok=False)}, after=timedelta(0))
         assert (shard["a"].polls, shard["a"].bad_since) == (
             ("10000", NOW - HOUR) if kept else ("0", shard.now)
         )
-        assert (0.9 in shard["a"].cpu_fractions) is kept
+        assert (0.9 in shard["a"].cpu_fractions) is loads
 
 
 # Which process answers
