@@ -46,9 +46,9 @@ _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(
 # The best news wins: a bridge is refused only if every single question was.
 _BEST_REACH_FIRST = (Reach.ANSWERED, Reach.BROKEN, Reach.TIMED_OUT, Reach.REFUSED)
 
-# The years 2000 to 2100: a start outside them is in other units, or no start at all.
 _PLAUSIBLE_YEARS = range(2000, 2100)
-"""What lies outside is no clock that differs, and no table holds it: Azure's begin in 1601."""
+"""What lies outside is no clock that differs, and may be more than a table holds: Azure's begin in 1601."""
+# The same years: a start outside them is in other units, or no start at all.
 _PLAUSIBLE_START_MS = range(946_684_800_000, 4_102_444_800_000)
 
 

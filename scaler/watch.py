@@ -221,9 +221,11 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
 
 
 def _blocks_by_command(fleet: Fleet, bridge: Bridge) -> bool:
-    memory, first = bridge.memory, oldest(fleet)
-    drains = memory.phase is Phase.DRAINING and memory.purpose is Purpose.OPERATOR
-    return drains and bridge.idle is True and first is not None and first.vm_id == bridge.vm_id
+    memory = bridge.memory
+    if memory.phase is not Phase.DRAINING or memory.purpose is not Purpose.OPERATOR or not bridge.idle:
+        return False
+    first = oldest(fleet)
+    return first is not None and first.vm_id == bridge.vm_id
 
 
 def _drain_alerts(policy: ScalingPolicy, bridge: Bridge, lasting: timedelta) -> list[Alert]:

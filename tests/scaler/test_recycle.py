@@ -555,6 +555,9 @@ def test_one_bridge_of_a_bad_image_takes_no_place_and_two_stop_the_next_try() ->
     for among in ("all", "idle"):
         front["policy_"] = replace(front["policy_"], oldest_among=among)
         five = (old("a"), old("b"), *bad, old("e", HOUR))
+        behind_one = replace(bad[0], memory=replace(bad[0].memory, time_created=NOW - 9 * HOUR))
+        between = (behind_one, old("a"), bad[1], old("e", HOUR), old("f", HOUR))
+        assert "drain a" in verbs(decided(*between, scale_set=model, **front))
         assert verbs(decided(*five, scale_set=model, **front)) == ["drain a"]
 
 

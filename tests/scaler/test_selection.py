@@ -316,6 +316,25 @@ def test_a_delete_that_failed_leaves_its_machine_in_the_capacity(
     assert bool(fleet(leaving, bridge("b")).going) is going
 
 
+@pytest.mark.parametrize(
+    ("known", "drain", "stays"),
+    [
+        ({"failure": "404"}, False, True),
+        ({"failure": "404"}, None, True),
+        ({"failure": "404"}, True, False),
+        ({"fence_failure": "404"}, True, True),
+    ],
+)
+def test_an_oldest_that_cannot_go_keeps_the_others_from_being_drained(
+    known: dict[str, Any], *, drain: bool | None, stays: bool
+) -> None:
+    """It refused the fence, or lost its drain and refuses another; a drain that shows is no obstacle."""
+    first = bridge("a", 3 * HOUR, remembered=draining(**known), drain=drain)
+    found, obstacle = next_to_drain(fleet(first, bridge("b")))
+    assert (found is None) is stays
+    assert (obstacle is not None and obstacle.reason is Reason.NO_FENCE) is stays
+
+
 def test_a_bridge_that_refused_its_drain_is_not_asked_again() -> None:
     """Only another process changes that."""
     refused = bridge("a", 3 * HOUR, remembered={"failure": "drain 404"})

@@ -330,6 +330,26 @@ async def test_an_alert_is_in_the_log_whatever_table_fails_then(
         assert any(str(event["text"]).startswith("blind: ") for event in told)
 
 
+async def test_what_else_is_to_be_written_has_its_try_before_the_tick_fails() -> None:
+    """Else its rows were written, or lost, behind the lease."""
+    store = Reading()
+    it = install(store=store)
+    inner, done = store.append_events, []
+
+    async def slow(*args: Any) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        await inner(*args)
+        done.append(args)
+
+    store.append_events = slow  # type: ignore[method-assign,assignment]
+    store.tap.before = failing("append_usage", TryNextTick("busy"))
+    for vm in it.world.vms():
+        vm.unreachable = True
+    it.world.advance(60)
+    assert [(report.result, len(done)) for report in await it.tick()] == [("failed", 1)]
+
+
 async def test_an_alert_is_in_the_log_before_anything_is_done(caplog: pytest.LogCaptureFixture) -> None:
     """A process that is killed in its first call must not take the page with it: the row says it was said."""
 
