@@ -32,6 +32,8 @@ BOOT_BEFORE_JOIN_S = 4.0
 UNHEALTHY_AFTER_S = 600.0
 CONFIG_TAG = "jvb-autoscaler-config"
 DELETE_SECONDS = (30.0, 90.0)
+GIVEN_UP_AFTER_S = 20.0
+GIVEN_UP = ("OperationTimedOut", "the operation did not complete within the allowed time")
 
 
 class Azure:
@@ -179,7 +181,25 @@ class Azure:
         boot = scale_set.boot or self._boot
         boot_s = boot.draw_s(self._rng)
         listed_s = self._rng.uniform(*boot.listed_s)
-        self._agenda.after(listed_s, self._list_new, scale_set, operation, placeholder, boot_s - listed_s)
+        rest = (scale_set, operation, placeholder, boot_s - listed_s)
+        if scale_set.creates_late_s is None:
+            self._agenda.after(listed_s, self._list_new, *rest)
+            return
+        self._agenda.after(GIVEN_UP_AFTER_S, self._give_up, scale_set, operation)
+        self._agenda.after(
+            GIVEN_UP_AFTER_S + self._rng.uniform(*scale_set.creates_late_s), self._list_late, *rest
+        )
+
+    def _give_up(self, scale_set: SimScaleSet, operation: SimOperation) -> None:
+        """ARM says that nothing comes of it, and does not count on it any more."""
+        scale_set.unlisted -= 1
+        operation.fail(*GIVEN_UP, self._agenda.now)
+
+    def _list_late(
+        self, scale_set: SimScaleSet, operation: SimOperation, placeholder: str, boot_s: float
+    ) -> None:
+        scale_set.unlisted += 1
+        self._list_new(scale_set, operation, placeholder, boot_s)
 
     def _list_new(
         self, scale_set: SimScaleSet, operation: SimOperation, placeholder: str, boot_s: float
@@ -210,7 +230,8 @@ class Azure:
             return
         defect, bridge = self.galleries.defect_of(vm.image), self._put_bridge(vm)
         bridge.faults.no_media |= defect is Defect.NO_MEDIA
-        bridge.faults.never_joins |= defect is Defect.NEVER_JOINS
+        bad_config = vm.tags.get(CONFIG_TAG) in vm.scale_set.bad_configs
+        bridge.faults.never_joins |= defect is Defect.NEVER_JOINS or bad_config
         bridge.start(joins_after_s=BOOT_BEFORE_JOIN_S)
         if defect is Defect.UNHEALTHY:
             self._agenda.after(UNHEALTHY_AFTER_S, bridge.fail_health, "a fault of the image")

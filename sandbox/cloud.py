@@ -141,6 +141,8 @@ class SimVm:
     """ARM's code and message of a failed provisioning or delete."""
     unreachable: bool = False
     """The private network to it is cut: questions time out, its calls go on."""
+    rest_elsewhere: bool = False
+    """Its JVB serves, and has its REST API on localhost alone: the private port is refused."""
     tags: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -174,6 +176,10 @@ class SimScaleSet:
     """Fault: creations are accepted and fail later with this code and message."""
     delete_error: tuple[str, str] | None = None
     """Fault: deletes are accepted and fail later with this code and message."""
+    creates_late_s: tuple[float, float] | None = None
+    """Fault: creations fail, and the machines are made all the same, so much later."""
+    bad_configs: set[str] = field(default_factory=set)
+    """Fault: bridges of machines with one of these configuration tags never join their MUC."""
     boot: BootModel | None = None
     """Fault: machines created from now on boot like this."""
     image_fault: Callable[[SimBridge], None] | None = None

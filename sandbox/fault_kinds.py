@@ -8,9 +8,10 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from sandbox.azure import CONFIG_TAG
 from sandbox.bridge import SimBridge
 from sandbox.bridge_report import MISSING
-from sandbox.cloud import BootModel, SimVm
+from sandbox.cloud import BootModel, SimOperation, SimVm
 from sandbox.faults import Begin, Fault, Kind, Site, Undo, forced
 from sandbox.gallery import Defect
 from sandbox.scenario import DEFINITION
@@ -19,6 +20,8 @@ from scaler.model import Command, CommandKind
 
 WAITS_FOR_ONE_THAT_LEAVES, BOTH_COUNTS = 1 << 21, 1 << 22
 """Bits of a fault's pick."""
+LISTED_WITHIN_S = 7.0
+"""ARM lists a new machine by then, and it does not run yet."""
 COUNTS = ("conferences", "local_endpoints")
 STRANGE: tuple[tuple[str, Any], ...] = (
     *((key, value) for key in COUNTS for value in (None, -1, 0.5, True, "0", MISSING)),
@@ -254,7 +257,7 @@ def _old(bridge: SimBridge, _fault: Fault) -> None:
 def _broken(bridge: SimBridge, fault: Fault) -> None:
     """No password for Prosody, no transport, an API that is off, or a process that dies again and again."""
     faults = bridge.faults
-    match fault.pick % 5:
+    match fault.pick % 6:
         case 0:
             faults.never_joins = True
         case 1:
@@ -263,6 +266,8 @@ def _broken(bridge: SimBridge, fault: Fault) -> None:
             faults.statuses["shutdown"] = 404
         case 3:
             faults.statuses["drain"] = 404
+        case 4:
+            faults.statuses["shutdown"] = 503
         case _:
             faults.crashes_after_s = 20.0 + fault.pick % 300
 
@@ -278,6 +283,51 @@ def _appears(site: Site, fault: Fault) -> Undo:
     site.remove_by_hand(lambda: _ignored(site.world.set_capacity(site.scale_set.id, capacity)))
     site.exercised[fault.kind] += 1
     return _nothing
+
+
+def _fails(_site: Site, vm: SimVm, _fault: Fault) -> Undo:
+    """ARM calls its provisioning failed, by an extension say, and it serves as before."""
+    vm.provisioning = "Failed"
+
+    def undo() -> None:
+        if vm.provisioning == "Failed" and vm.error is None:
+            vm.provisioning = "Succeeded"
+
+    return undo
+
+
+def _appears_deaf(site: Site, fault: Fault) -> Undo:
+    """The person's machine is of the package's default: a REST API for localhost alone."""
+    world, capacity = site.world, site.scale_set.capacity + 1
+    before = {vm.vm_id for vm in site.scale_set.vms.values()}
+
+    def add() -> None:
+        operation = world.set_capacity(site.scale_set.id, capacity)
+        world.schedule(world.now + timedelta(seconds=LISTED_WITHIN_S), mark, operation)
+
+    def mark(operation: SimOperation) -> None:
+        for vm in site.scale_set.vms.values():
+            if vm.name in operation.waits_for and vm.vm_id not in before:
+                vm.rest_elsewhere = True
+                site.exercised[fault.kind] += 1
+
+    site.remove_by_hand(add)
+    return _nothing
+
+
+def _configured(site: Site, fault: Fault) -> Undo:
+    """A person changes the configuration of machines to come: half the time to one that does not work."""
+    before, new = site.scale_set.tags.get(CONFIG_TAG), f"config-{fault.pick}"
+    if fault.pick % 2:
+        site.scale_set.bad_configs.add(new)
+    _tag(site, new)
+    site.exercised[fault.kind] += 1
+    return partial(_tag, site, before)
+
+
+def _tag(site: Site, value: str | None) -> None:
+    tags = {key: text for key, text in site.scale_set.tags.items() if key != CONFIG_TAG}
+    site.world.set_tags(site.scale_set.id, tags if value is None else {**tags, CONFIG_TAG: value})
 
 
 def _reimaged(site: Site, vm: SimVm, _fault: Fault) -> Undo:
@@ -390,6 +440,43 @@ def _commands_replace(site: Site, fault: Fault) -> Undo | None:
     return _nothing
 
 
+# What a whole shard meets
+
+
+def _prosody_down(site: Site, fault: Fault) -> Undo | None:
+    """Every bridge is cut from its MUC at once, as when Prosody is restarted."""
+    bridges = [vm.bridge for vm in site.serving() if vm.bridge is not None]
+    for bridge in bridges:
+        bridge.leave_muc(strands_calls=bool(fault.pick % 2))
+
+    def undo() -> None:
+        for bridge in bridges:
+            bridge.rejoin_muc()
+
+    return _counted(site, fault, undo) if bridges else None
+
+
+def _network_cut(site: Site, fault: Fault) -> Undo:
+    """The function reaches no bridge, by an error in a route or a rule; calls go on."""
+    machines = list(site.scale_set.vms.values())
+    for vm in machines:
+        vm.unreachable = True
+    site.exercised[fault.kind] += 1
+
+    def undo() -> None:
+        for vm in machines:
+            vm.unreachable = False
+
+    return undo
+
+
+def _rows_lost(site: Site, fault: Fault) -> Undo:
+    """Somebody empties the tables."""
+    site.forget()
+    site.exercised[fault.kind] += 1
+    return _nothing
+
+
 # What ARM does
 
 
@@ -400,6 +487,17 @@ def _allocation(site: Site, _fault: Fault) -> Undo:
     def undo() -> None:
         site.scale_set.allocation_error = None
         site.spend(_fault)
+
+    return undo
+
+
+def _creates_late(site: Site, fault: Fault) -> Undo:
+    site.scale_set.creates_late_s = (30.0, 1500.0)
+    site.in_force.setdefault("arm_creates_late", []).append(fault)
+
+    def undo() -> None:
+        site.scale_set.creates_late_s = None
+        site.spend(fault)
 
     return undo
 
@@ -495,12 +593,20 @@ MACHINE_KINDS = (
     Kind("vm_boots_broken_image", 0.5, (600, 2400), _booting_from(_broken)),
     Kind("vm_disappears", 0.2, (0, 0), on_machine(_vanishes)),
     Kind("vm_appears", 0.3, (0, 0), _appears),
+    Kind("vm_failed_state", 0.4, (60, 1800), on_machine(_fails)),
+    Kind("vm_appears_deaf", 0.3, (0, 0), _appears_deaf),
     Kind("vm_reimaged", 0.4, (0, 0), on_machine(_reimaged)),
     Kind("vm_halted", 0.4, (20, 900), on_machine(_halted)),
     Kind("operator_deletes", 0.2, (0, 0), on_machine(_deleted_by_hand)),
     Kind("operator_resizes", 0.2, (0, 0), _resized),
+    Kind("operator_configures", 0.3, (600, 3600), _configured),
     Kind("operator_drains", 0.4, (60, 3600), on_bridge(_drained_by_hand)),
     Kind("operator_undrains", 0.7, (600, 3600), _undrained_by_hand),
+)
+SHARD_KINDS = (
+    Kind("prosody_down", 0.3, (20, 1200), _prosody_down),
+    Kind("network_cut", 0.3, (20, 1200), _network_cut),
+    Kind("rows_lost", 0.1, (0, 0), _rows_lost),
 )
 COMMAND_KINDS = (
     Kind("command_drain", 0.7, (60, 3600), _commands_drain),
@@ -523,8 +629,12 @@ ARM_KINDS = (
     _of_ports("arm_partial_page", 0.7, 30, 300),
     _of_ports("arm_stale_list", 0.7, 60, 600),
     _of_ports("arm_list_lacks", 0.7, 60, 600),
+    _of_ports("arm_nic_lacks", 0.7, 60, 900),
+    _of_ports("arm_power_unknown", 0.5, 60, 900),
+    _of_ports("arm_operation_endless", 0.5, 300, 1800),
     _of_ports("arm_quota", 0.4, 300, 1800),
     Kind("arm_allocation", 0.4, (300, 1800), _allocation),
+    Kind("arm_creates_late", 0.4, (300, 1800), _creates_late),
     Kind("arm_slow_delete", 0.4, (600, 3600), _delete_slow),
     Kind("arm_failed_delete", 0.4, (600, 3600), _delete_fails),
     _of_ports("address_reused", 0.7, 600, 600),
@@ -554,6 +664,7 @@ KINDS: dict[str, Kind] = {
     for kind in (
         *BRIDGE_KINDS,
         *MACHINE_KINDS,
+        *SHARD_KINDS,
         *COMMAND_KINDS,
         *IMAGE_KINDS,
         *ARM_KINDS,

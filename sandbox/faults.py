@@ -63,6 +63,10 @@ def _nobody_takes_it(command: Command) -> None:
     raise LookupError(f"no tables for {command}")
 
 
+def _nothing_remembered() -> None:
+    raise LookupError("no tables to empty")
+
+
 @dataclass(slots=True)
 class Site:
     """Where faults happen: one scale set, and the ports that lead to it."""
@@ -87,6 +91,8 @@ class Site:
     over: bool = False
     order: Callable[[Command], None] = _nobody_takes_it
     """Takes an operator's command, as the app's HTTP route would write it."""
+    forget: Callable[[], None] = _nothing_remembered
+    """Empties the tables of the shard."""
 
     # Victims
 

@@ -14,12 +14,13 @@ from sandbox.faults import Fault, Site
 from sandbox.memory_store import MemoryStore
 from sandbox.ports import WorldBridges, WorldCloud, WorldImages, WorldMetrics
 from scaler.errors import Refused, StateChanged, Throttled, TryNextTick
-from scaler.model import ImageBuild, ImageVersion, Instance, PlatformLoad, Poll, Reach, ScaleSet
+from scaler.model import ImageBuild, ImageVersion, Instance, PlatformLoad, Poll, Power, Reach, ScaleSet
 from scaler.ports import Operation, Target
 
 ARM_TIMEOUT_S = 15.0
 BRIDGE_TIMEOUT_S = 5.0
 OLDEST_LISTS = 4
+LONGEST_LACK_S = 240
 MONITOR_LATER_MINUTES = 3
 MONITOR_STALE = timedelta(minutes=6)
 
@@ -35,8 +36,12 @@ class HostileCloud:
     inner: WorldCloud
     site: Site
     lists: deque[tuple[Instance, ...]] = field(default_factory=lambda: deque(maxlen=OLDEST_LISTS))
-    lacked: bool = False
-    """The list before lacked a machine: the next one tells that it is there."""
+    hidden: str | None = None
+    """vm_id of a machine that the lists lack now."""
+    hidden_until: datetime | None = None
+    """It stays away so long; the first list behind that has every machine."""
+    endless: set[str] = field(default_factory=set)
+    """Operations of which ARM never says that they are done."""
 
     def answers(self) -> None:
         """Fail as ARM may at any time."""
@@ -75,17 +80,37 @@ class HostileCloud:
             return self.lists[0]
         self.lists.append(found)
         self._exchange_addresses()
-        return self._without_one(found)
+        return self._without_one(self._without_power(self._without_address(found, known_addresses)))
+
+    def _without_power(self, found: tuple[Instance, ...]) -> tuple[Instance, ...]:
+        """The instance view of one does not say whether it runs."""
+        if not found or (fault := self.site.strikes("arm_power_unknown", 0.7)) is None:
+            return found
+        unknown = found[fault.pick % len(found)].vm_id
+        return tuple(replace(e, power=Power.UNKNOWN) if e.vm_id == unknown else e for e in found)
+
+    def _without_address(self, found: tuple[Instance, ...], known: Mapping[str, str]) -> tuple[Instance, ...]:
+        """The list of the NICs lacks one whose address the engine does not know yet."""
+        new = [each.vm_id for each in found if each.vm_id not in known]
+        if not new or (fault := self.site.strikes("arm_nic_lacks", 0.7)) is None:
+            return found
+        lacks = new[fault.pick % len(new)]
+        return tuple(replace(each, address=None) if each.vm_id == lacks else each for each in found)
 
     def _without_one(self, found: tuple[Instance, ...]) -> tuple[Instance, ...]:
-        """One list, and not the next, lacks a machine that stands for minutes: half the time the oldest."""
+        """Lists of up to four minutes lack a machine that stands: half the time the oldest."""
+        now = self.site.world.now
+        if self.hidden_until is None:
+            self._hide_one(found, now)
+        elif now >= self.hidden_until:
+            self.hidden = self.hidden_until = None
+        return tuple(each for each in found if each.vm_id != self.hidden)
+
+    def _hide_one(self, found: tuple[Instance, ...], now: datetime) -> None:
         known = [each for each in found if all(each.vm_id in _ids(before) for before in self.lists)]
-        if self.lacked or len(known) < 2 or (fault := self.site.strikes("arm_list_lacks", 0.5)) is None:
-            self.lacked = False
-            return found
-        self.lacked = True
-        hidden = known[0 if fault.pick % 2 else fault.pick // 2 % len(known)].vm_id
-        return tuple(each for each in found if each.vm_id != hidden)
+        if len(known) >= 2 and (fault := self.site.strikes("arm_list_lacks", 0.5)) is not None:
+            self.hidden = known[0 if fault.pick % 2 else fault.pick // 2 % len(known)].vm_id
+            self.hidden_until = now + timedelta(seconds=fault.pick // 64 % LONGEST_LACK_S)
 
     def _exchange_addresses(self) -> None:
         """Right behind the list, a machine gets the address that another one had."""
@@ -106,6 +131,8 @@ class HostileCloud:
             etag_moves(site)
         operation = await self.inner.scale_out(scale_set, capacity)
         site.strikes("arm_allocation")
+        site.strikes("arm_creates_late")
+        self._may_never_end(operation)
         self._changed()
         return operation
 
@@ -121,13 +148,20 @@ class HostileCloud:
         operation = await self.inner.delete(instance)
         for kind in ("arm_slow_delete", "arm_failed_delete", "capacity_stays"):
             self.site.strikes(kind)
+        self._may_never_end(operation)
         self._changed()
         return operation
 
     async def operation(self, url: str) -> Operation:
         """Read an operation once."""
         self.answers()
+        if url in self.endless:
+            return Operation(done=False, error=None)
         return await self.inner.operation(url)
+
+    def _may_never_end(self, operation: str | None) -> None:
+        if operation is not None and self.site.strikes("arm_operation_endless", 0.7):
+            self.endless.add(operation)
 
 
 @dataclass(slots=True)

@@ -282,7 +282,7 @@ def reach_of(vm: SimVm | None) -> Reach:
     """How a connection to a machine's private port goes; None: nobody has the address."""
     if vm is None or not vm.running or vm.unreachable:
         return Reach.TIMED_OUT
-    if vm.bridge is None or not vm.bridge.listening:
+    if vm.bridge is None or not vm.bridge.listening or vm.rest_elsewhere:
         return Reach.REFUSED
     return Reach.ANSWERED
 

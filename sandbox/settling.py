@@ -105,13 +105,15 @@ def _is_drained_by_others(vm: SimVm, alerts: Mapping[str, datetime]) -> bool:
 
 
 def _did_refuse(vm: SimVm) -> bool:
-    return vm.bridge is not None and vm.bridge.refused_in == vm.bridge.process
+    bridge = vm.bridge
+    never_fenced = bridge is not None and "shutdown" in bridge.faults.statuses
+    return never_fenced or (bridge is not None and bridge.refused_in == bridge.process)
 
 
 def _is_sound(vm: SimVm) -> bool:
     """It serves, its health check finds nothing, and its image is not at fault."""
     bridge = vm.bridge
-    if bridge is None or bridge.health_problem:
+    if bridge is None or bridge.health_problem or vm.rest_elsewhere:
         return False
     return is_open(vm) and bridge.faults == BridgeFaults()
 

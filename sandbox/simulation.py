@@ -106,6 +106,7 @@ class Run:
         self.store = MemoryStore(records_kept=200)
         self.store.tap.journal_reads = False
         self.site.order = partial(self.store.order, SHARD)
+        self.site.forget = partial(self.store.forget, SHARD)
         self.court = Court(lambda: self.world.now, self._log)
         self._clocks_agree_from = self.world.now
         self.bench = Bench(

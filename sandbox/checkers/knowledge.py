@@ -323,7 +323,7 @@ class KnowledgeChecker:
     def _against_delete(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
         instance = view.listed.get(act.vm_id)
         report = view.fresh_report(act, AS_FRESH_AS)
-        stopped = instance is not None and instance.power is not Power.RUNNING
+        stopped = instance is not None and _has_no_host(view, act.vm_id)
         refused = report is not None and report.reach is Reach.REFUSED
         found = _failed(
             (instance is not None, "ARM did not list it"),
