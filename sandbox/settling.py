@@ -40,7 +40,8 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     yield from (f"row of {rows[vm_id].name} without a machine" for vm_id in rows.keys() - listed.keys())
     yield from (f"{listed[vm_id].name} without a row" for vm_id in listed.keys() - rows.keys())
     yield from (f"intent {i.value.intent_id} is open" for i in table.intents.values() if i.value.is_open)
-    counted = {vm_id for vm_id, row in rows.items() if row.ever_ready and not row.unsupported}
+    leaving = {vm_id for vm_id, row in rows.items() if row.phase in (Phase.FENCED, Phase.DELETING)}
+    counted = {vm_id for vm_id, row in rows.items() if row.ever_ready and not row.unsupported} - leaving
     in_service = [vm for vm_id, vm in listed.items() if vm_id in counted]
     if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(in_service):
         return  # too many died for the engine to tell a dead fleet from its own deafness: a person must
@@ -64,7 +65,7 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
 
 def _is_truly_silent(in_service: Sequence[SimVm]) -> bool:
     """Over a third are dead, or can never join: the engine cannot tell that from its own deafness."""
-    silent = sum(vm.bridge is None or not vm.bridge.muc_joined for vm in in_service)
+    silent = sum(vm.bridge is None or not vm.bridge.muc_joined or vm.rest_elsewhere for vm in in_service)
     return silent >= BLIND_FROM and silent * 3 > len(in_service)
 
 

@@ -266,7 +266,7 @@ class PaceChecker:
             (not _is_paused(view), "the shard is paused"),
             (backoff is None or act.host_now + self.slack() >= backoff, f"backing off until {backoff}"),
             (not blind or self._surely_accepting(view) < enough, "blind, and enough accept"),
-            (not any(map(self._may_come, self._lately.bought_blind)), "blind, and the second one"),
+            (not self._may_come_of_blind(view), "blind, and the second one"),
         )
         if blind:
             self._lately.bought_blind |= {intent.intent_id for intent in new}
@@ -278,9 +278,11 @@ class PaceChecker:
         rows = (view.rows.get(vm_id) for vm_id in sure)  # not ready: what answers may be another machine
         return sum(row is not None and row.phase is Phase.READY for row in rows)
 
-    def _may_come(self, intent_id: str) -> bool:
-        stored = self.store.table(self.shard).intents.get(intent_id)
-        return stored is not None and stored.value.error is None
+    def _may_come_of_blind(self, view: View) -> bool:
+        """Something was bought while blind, and nothing tells that it did not come."""
+        intents = self.store.table(self.shard).intents
+        bought = [intents[each].value for each in self._lately.bought_blind if each in intents]
+        return any(intent.error is None and not view.was_not_taken(intent) for intent in bought)
 
     # What must not be left out
 

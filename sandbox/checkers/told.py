@@ -241,6 +241,12 @@ class View:
             for intent in asked
         )
 
+    def was_not_taken(self, intent: CreateIntent) -> bool:
+        """No answer came to its write, and the capacity shows none of it."""
+        known = self.told.scale_set
+        unseen = intent.operation is None and not intent.taken
+        return unseen and known is not None and known.capacity < intent.capacity
+
     def may_come_of(self, intent: CreateIntent) -> bool:
         """It waits for its machine, also by what was told in this tick."""
         came = [vm_id for vm_id, row in self.rows.items() if row.asked_by == intent.intent_id]
@@ -251,9 +257,7 @@ class View:
             failed = operation is not None and operation.error is not None
             # A machine that ARM could not make, and that no row knows yet, may be what came of it.
             refused = any(_broken(each) for vm_id, each in self.listed.items() if vm_id not in self.rows)
-            known = self.told.scale_set
-            unseen = intent.operation is None and not intent.taken
-            not_taken = unseen and known is not None and known.capacity < intent.capacity
+            not_taken = self.was_not_taken(intent)
             late = self.told.now - intent.asked_at >= self._policy.boot_timeout
             return intent.is_open and intent.error is None and not (failed or refused or not_taken or late)
         instance = self.listed.get(intent.vm_id)
