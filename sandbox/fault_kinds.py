@@ -20,6 +20,8 @@ from scaler.model import Command, CommandKind
 
 WAITS_FOR_ONE_THAT_LEAVES, BOTH_COUNTS = 1 << 21, 1 << 22
 """Bits of a fault's pick."""
+LATE_CREATION_S = (30.0, 840.0)
+"""Behind the error: no longer than what a repair of the capacity waits for, where it is allowed at all."""
 LISTED_WITHIN_S = 7.0
 """ARM lists a new machine by then, and it does not run yet."""
 COUNTS = ("conferences", "local_endpoints")
@@ -492,7 +494,7 @@ def _allocation(site: Site, _fault: Fault) -> Undo:
 
 
 def _creates_late(site: Site, fault: Fault) -> Undo:
-    site.scale_set.creates_late_s = (30.0, 1500.0)
+    site.scale_set.creates_late_s = LATE_CREATION_S
     site.in_force.setdefault("arm_creates_late", []).append(fault)
 
     def undo() -> None:
@@ -569,6 +571,7 @@ def _of_ports(name: str, per_hour: float, shortest_s: float, longest_s: float) -
 
 BRIDGE_KINDS = (
     Kind("bridge_silent", 1.5, (60, 1500), on_machine(_silent)),
+    Kind("bridge_cut_off", 0.25, (2400, 5400), on_machine(_silent)),
     Kind("bridge_slow", 0.5, (60, 600), marking("bridge_slow")),
     Kind("bridge_huge_body", 0.3, (60, 600), marking("bridge_huge_body")),
     Kind("stats_frozen", 0.7, (60, 1200), on_bridge(_frozen)),

@@ -55,7 +55,7 @@ def scenario(seed: int, hours: float) -> Scenario:
         reuse_addresses=rng.random() < 0.5,
     )
     night = Random(f"{seed}/night")
-    policy = replace(_policy(rng), **_night(night, hours))
+    policy = replace(_policy(rng), **_night(night, hours), **_opted_in(Random(f"{seed}/opted in")))
     return Scenario(seed, config, policy, stays, _new_version(night))
 
 
@@ -77,6 +77,11 @@ def _night(rng: Random, hours: float) -> dict[str, Any]:
         "image_definition_id": DEFINITION if rng.random() < 0.8 else None,
         "oldest_among": rng.choice(("all", "all", "idle")),
     }
+
+
+def _opted_in(rng: Random) -> dict[str, Any]:
+    """A quarter lets the dead be replaced."""
+    return {"replace_dead_after_minutes": rng.choice((30, 45)) if rng.random() < 0.25 else None}
 
 
 def _new_version(rng: Random) -> Defect | None:

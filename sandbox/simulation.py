@@ -113,7 +113,11 @@ class Run:
             self.site,
             self.journal,
             (
-                WorldChecker(self.site, self.court),
+                WorldChecker(
+                    self.site,
+                    self.court,
+                    replaces_dead=played.policy.replace_dead_after_minutes is not None,
+                ),
                 KnowledgeChecker(self.store, SHARD, played.policy, self.court, self._slack),
                 PaceChecker(self.store, SHARD, played.policy, self.court, self._slack),
                 BooksChecker(self.store, SHARD, self.court),

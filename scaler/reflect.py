@@ -162,6 +162,8 @@ def _first_sight(
         first_seen=now,
         asked_by=intent.intent_id if intent else None,
         asked_at=intent.asked_at if intent else None,
+        # A write with no answer may not have been made, and somebody else have asked for this one.
+        may_be_anothers=intent is not None and intent.operation is None,
         ever_ready=not is_new,
         address=instance.address,
         time_created=created,

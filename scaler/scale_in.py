@@ -305,7 +305,7 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     if memory.asked_by is None:
         return _cannot_reach(bridge, refuse(Reason.NOT_OURS, "we did not ask for it", bridge))
     if memory.may_be_anothers:
-        detail = "another machine came beside the one that we asked for: which of them is ours is not known"
+        detail = "it may not be the one that we asked for: the answer was lost, or another came beside it"
         return _cannot_reach(bridge, refuse(Reason.NOT_OURS, detail, bridge))
     if action is None:
         unproved = (

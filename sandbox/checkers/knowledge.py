@@ -27,6 +27,8 @@ CLEAN_UP_PACE = timedelta(minutes=10)
 TWO_POLLS_APART = timedelta(seconds=10)
 TWO_REFUSALS_APART = timedelta(seconds=30)
 DOWN_FOR_GOOD = timedelta(minutes=5)
+QUIET_FOR = timedelta(minutes=30)
+QUIET_MBPS = 0.05
 _LEAVING = (Phase.FENCED, Phase.DELETING)
 
 
@@ -44,6 +46,10 @@ class _Seen:
     created: int | None = None
     down_since: datetime | None = None
     """Since when its port was refused, or ARM said that it does not run, with nothing answering between."""
+    bad_since: datetime | None = None
+    """Since when it shows no sign of health, or not every one."""
+    quiet_since: datetime | None = None
+    """Since when Azure Monitor told in each tick that next to nothing leaves it."""
     drained_by_us: bool = False
     """It was asked to drain, and not since to accept."""
     was_fenced: bool = False
@@ -165,13 +171,21 @@ class KnowledgeChecker:
             if instance.power is Power.STOPPED:
                 seen = self._seen.setdefault(instance.vm_id, _Seen())
                 seen.down_since = seen.down_since or told.now
+        view = View(told, self.policy, self._stats_before)
+        self._learn_death(told, view.healthy())
         if self.policy.image_definition_id is not None:
-            view = View(told, self.policy, self._stats_before)
             self._proved |= {image for vm_id in view.accepting() if (image := view.listed[vm_id].image)}
         if told.instances:
             # A machine that one list lacks and a stale one shows again is the same, while its row stands.
             known = {each.vm_id for each in told.instances} | self.store.table(self.shard).bridges.keys()
             self._seen = {vm_id: seen for vm_id, seen in self._seen.items() if vm_id in known}
+
+    def _learn_death(self, told: Told, healthy: set[str]) -> None:
+        for vm_id in told.polls:
+            seen, load = self._seen.setdefault(vm_id, _Seen()), told.platform.get(vm_id)
+            quiet = load is not None and load.out_mbps is not None and load.out_mbps < QUIET_MBPS
+            seen.quiet_since = (seen.quiet_since or told.now) if quiet else None
+            seen.bad_since = None if vm_id in healthy else seen.bad_since or told.now
 
     def _learn_polls(self, told: Told, *, late: bool) -> None:
         for vm_id, poll in told.polls.items():
@@ -325,14 +339,16 @@ class KnowledgeChecker:
         report = view.fresh_report(act, AS_FRESH_AS)
         stopped = instance is not None and _has_no_host(view, act.vm_id)
         refused = report is not None and report.reach is Reach.REFUSED
+        if self._commanded(act, CommandKind.REPLACE):
+            return self._against_replacing(act, view, report)
+        if self._is_dead(act, row) and not self._seen.get(act.vm_id, _Seen()).let_go:
+            return self._against_replacing_dead(act, view, report)
         found = _failed(
             (instance is not None, "ARM did not list it"),
             (refused or stopped, "nothing proves that its process is gone"),
             (self._pace.deletes == 0, "a second delete in one tick"),
             (not view.is_blind(), "blind"),
         )
-        if self._commanded(act, CommandKind.REPLACE):
-            return self._against_replacing(act, view, report)
         seen = self._seen.get(act.vm_id, _Seen())
         down_for = act.host_now - seen.down_since if seen.down_since else timedelta(0)
         twice = down_for >= TWO_REFUSALS_APART - self.slack()
@@ -348,6 +364,18 @@ class KnowledgeChecker:
             (seen.let_go or given_up, "it was never fenced"),
             (view.accepting_without(act.vm_id) >= 1, "no other bridge accepts"),
         )
+
+    def _is_dead(self, act: Act, row: BridgeMemory) -> bool:
+        """Bad, and quiet for Azure Monitor, for as long as the operator demands."""
+        seen, minutes = self._seen.get(act.vm_id, _Seen()), self.policy.replace_dead_after_minutes
+        if minutes is None or not row.ever_ready or seen.bad_since is None or seen.quiet_since is None:
+            return False
+        bad_for, quiet_for = act.host_now - seen.bad_since, act.host_now - seen.quiet_since
+        return bad_for >= timedelta(minutes=minutes) - self.slack() and quiet_for >= QUIET_FOR - self.slack()
+
+    def _against_replacing_dead(self, act: Act, view: View, report: Poll | None) -> list[str]:
+        others = view.accepting_without(act.vm_id)
+        return self._against_replacing(act, view, report) + _failed((others >= 2, f"{others} others accept"))
 
     def _against_replacing(self, act: Act, view: View, report: Poll | None) -> list[str]:
         """The operator's word stands for the exit, unless something answers."""

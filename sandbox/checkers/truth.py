@@ -6,7 +6,7 @@ Judged on the simulated truth alone.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sandbox.bridge import SimBridge
 from sandbox.checkers.court import Court
@@ -20,6 +20,7 @@ from scaler.tick import Report
 NAME = "world"
 UNSEEN_BETWEEN_POLLS = timedelta(minutes=2)
 """What a person lifts and sets again within so long, no poll may ever see."""
+PASSES_FOR_DEAD_AFTER = timedelta(minutes=30)
 MEDIA_MBPS = 1.0
 """More than an idle machine sends."""
 
@@ -27,9 +28,10 @@ MEDIA_MBPS = 1.0
 class WorldChecker:
     """No delete of a machine whose JVB runs or that has a call; no call moved or ended by us."""
 
-    def __init__(self, site: Site, court: Court) -> None:
-        """`site`: knows which machines others removed."""
-        self._site, self._court = site, court
+    def __init__(self, site: Site, court: Court, *, replaces_dead: bool = False) -> None:
+        """`site`: knows which machines others removed; `replaces_dead`: the operator lets it be done."""
+        self._site, self._court, self._replaces_dead = site, court, replaces_dead
+        self._silent_since: dict[str, datetime] = {}
         self._cuts_seen = 0
         self._lives_seen: set[str] = set()
         self._deleted_by_us: set[str] = set()
@@ -64,14 +66,32 @@ class WorldChecker:
         bridge = vm.bridge
         if bridge is None or not bridge.listening:
             return
-        if vm.vm_id in self._site.vouched and not _showed_itself(vm.vm_id, told):
+        vouched = vm.vm_id in self._site.vouched or self._passes_for_dead(vm, told)
+        if vouched and not _showed_itself(vm.vm_id, told):
             self._site.removed_by_others.add(vm.vm_id)  # a wrong word, and nothing was there to be seen
             return
         calls = len(bridge.conferences)
         self._court.accuse(NAME, f"delete of {vm.name} while its JVB runs with {calls} calls")
 
+    def _passes_for_dead(self, vm: SimVm, told: Told) -> bool:
+        """It never answered for half an hour, and what is on it came after Azure Monitor's last minute."""
+        load, since, bridge = told.platform.get(vm.vm_id), self._silent_since.get(vm.vm_id), vm.bridge
+        if not self._replaces_dead or load is None or since is None or bridge is None:
+            return False
+        shown_until_s = load.at.timestamp()
+        unseen = all(each.on_bridge_since_s >= shown_until_s for each in bridge.conferences.values())
+        return unseen and self._site.world.now - since >= PASSES_FOR_DEAD_AFTER
+
+    def _listen(self, told: Told) -> None:
+        for vm_id, poll in told.polls.items():
+            if poll.reach is Reach.ANSWERED:
+                self._silent_since.pop(vm_id, None)
+            else:
+                self._silent_since.setdefault(vm_id, poll.at)
+
     def after_tick(self, told: Told, report: Report | None) -> None:
         """Look at the calls that were cut, and at the machines that went, since the last tick."""
+        self._listen(told)
         history = self._site.world.history
         for cut in history.cuts[self._cuts_seen :]:
             by_others = cut.reason is CutReason.VM_DELETED and cut.vm_id in self._site.removed_by_others
