@@ -218,6 +218,18 @@ def test_a_machine_that_may_be_a_persons_is_told_from_ours_by_nobody() -> None:
     assert shard.memories["vm-c"].asked_by is None
 
 
+@pytest.mark.parametrize(("operation", "doubted"), [("https://arm/op/1", False), (None, True)])
+def test_what_comes_behind_a_write_with_no_answer_may_be_a_persons(
+    operation: str | None, doubted: bool
+) -> None:
+    """The process may have died before the call, and somebody have raised the capacity by hand."""
+    shard = Shard().remember(memory("a"))
+    shard.intents = (intent(1, asked_at=NOW, operation=operation, capacity=2),)
+    shard.tick({A: poll(), instance("b", -MINUTE): silent()}, after=2 * MINUTE, capacity=2)
+    found = shard.memories["vm-b"]
+    assert (found.asked_by, found.may_be_anothers) == ("i1", doubted)
+
+
 def test_a_machine_that_came_before_ours_was_asked_for_raises_no_doubt() -> None:
     """Nor does one raise it of a bridge that was ready."""
     shard = Shard().remember(memory("a", asked_by="i0", asked_at=NOW))
