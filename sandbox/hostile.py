@@ -113,8 +113,13 @@ class HostileCloud:
             self.hidden_until = now + timedelta(seconds=fault.pick // 64 % LONGEST_LACK_S)
 
     def _exchange_addresses(self) -> None:
-        """Right behind the list, a machine gets the address that another one had."""
-        vms = self.site.machines()
+        """
+        Right behind the list, a machine gets the address that another one had.
+
+        Both answer: Azure moves no address of a machine that runs, and with an old list on top of that
+        a closed port would pass for the exit of the machine that was there before.
+        """
+        vms = [vm for vm in self.site.serving() if not vm.rest_elsewhere]
         if len(vms) >= 2 and (fault := self.site.strikes("address_reused")) is not None:
             self.site.spend(fault)
             one, two = Random(fault.pick).sample(vms, 2)

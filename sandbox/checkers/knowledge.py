@@ -29,6 +29,7 @@ TWO_REFUSALS_APART = timedelta(seconds=30)
 DOWN_FOR_GOOD = timedelta(minutes=5)
 QUIET_FOR = timedelta(minutes=30)
 QUIET_MBPS = 0.05
+LONGEST_GAP = timedelta(minutes=5)
 _LEAVING = (Phase.FENCED, Phase.DELETING)
 
 
@@ -49,7 +50,8 @@ class _Seen:
     bad_since: datetime | None = None
     """Since when it shows no sign of health, or not every one."""
     quiet_since: datetime | None = None
-    """Since when Azure Monitor told in each tick that next to nothing leaves it."""
+    quiet_at: datetime | None = None
+    """Since when, and when last, Azure Monitor told that next to nothing leaves it, with no long gap."""
     drained_by_us: bool = False
     """It was asked to drain, and not since to accept."""
     was_fenced: bool = False
@@ -151,6 +153,8 @@ class KnowledgeChecker:
     def after_tick(self, told: Told, report: Report | None) -> None:
         """Take the answers of a tick without acts into the memory."""
         self._hear(told)
+        if report is not None and self._heard is told:
+            self._learn_life(told)
 
     def _hear(self, told: Told) -> None:
         """
@@ -172,7 +176,7 @@ class KnowledgeChecker:
                 seen = self._seen.setdefault(instance.vm_id, _Seen())
                 seen.down_since = seen.down_since or told.now
         view = View(told, self.policy, self._stats_before)
-        self._learn_death(told, view.healthy())
+        self._learn_death(view)
         if self.policy.image_definition_id is not None:
             self._proved |= {image for vm_id in view.accepting() if (image := view.listed[vm_id].image)}
         if told.instances:
@@ -180,12 +184,27 @@ class KnowledgeChecker:
             known = {each.vm_id for each in told.instances} | self.store.table(self.shard).bridges.keys()
             self._seen = {vm_id: seen for vm_id, seen in self._seen.items() if vm_id in known}
 
-    def _learn_death(self, told: Told, healthy: set[str]) -> None:
-        for vm_id in told.polls:
-            seen, load = self._seen.setdefault(vm_id, _Seen()), told.platform.get(vm_id)
-            quiet = load is not None and load.out_mbps is not None and load.out_mbps < QUIET_MBPS
-            seen.quiet_since = (seen.quiet_since or told.now) if quiet else None
-            seen.bad_since = None if vm_id in healthy else seen.bad_since or told.now
+    def _learn_death(self, view: View) -> None:
+        told, healthy = view.told, view.healthy()
+        for vm_id in view.listed:
+            seen = self._seen.setdefault(vm_id, _Seen())
+            if vm_id not in healthy:
+                seen.bad_since = seen.bad_since or told.now
+            load = told.platform.get(vm_id)
+            if load is not None and load.out_mbps is not None and load.out_mbps < QUIET_MBPS:
+                watched = seen.quiet_at is not None and told.now - seen.quiet_at <= LONGEST_GAP + self.slack()
+                seen.quiet_since = seen.quiet_since if watched else None
+                seen.quiet_since, seen.quiet_at = seen.quiet_since or told.now, told.now
+
+    def _learn_life(self, told: Told) -> None:
+        """What showed in a tick that was killed may be known to nobody: only one that ended tells of life."""
+        healthy = View(told, self.policy, self._stats_before).healthy()
+        for vm_id in told.polls.keys() & self._seen.keys():
+            seen, load = self._seen[vm_id], told.platform.get(vm_id)
+            if vm_id in healthy:
+                seen.bad_since = None
+            if load is not None and load.out_mbps is not None and load.out_mbps >= QUIET_MBPS:
+                seen.quiet_since = seen.quiet_at = None
 
     def _learn_polls(self, told: Told, *, late: bool) -> None:
         for vm_id, poll in told.polls.items():
