@@ -387,10 +387,14 @@ class KnowledgeChecker:
     def _is_dead(self, act: Act, row: BridgeMemory) -> bool:
         """Bad, and quiet for Azure Monitor, for as long as the operator demands."""
         seen, minutes = self._seen.get(act.vm_id, _Seen()), self.policy.replace_dead_after_minutes
-        if minutes is None or not row.ever_ready or seen.bad_since is None or seen.quiet_since is None:
+        if minutes is None or not row.ever_ready:
+            return False
+        if seen.bad_since is None or seen.quiet_since is None or seen.quiet_at is None:
             return False
         bad_for, quiet_for = act.host_now - seen.bad_since, act.host_now - seen.quiet_since
-        return bad_for >= timedelta(minutes=minutes) - self.slack() and quiet_for >= QUIET_FOR - self.slack()
+        is_quiet = act.host_now - seen.quiet_at <= LONGEST_GAP + self.slack()
+        long_enough = timedelta(minutes=minutes) - self.slack()
+        return is_quiet and bad_for >= long_enough and quiet_for >= QUIET_FOR - self.slack()
 
     def _against_replacing_dead(self, act: Act, view: View, report: Poll | None) -> list[str]:
         others = view.accepting_without(act.vm_id)

@@ -18,7 +18,7 @@ from sandbox.cloud import SimVm
 from sandbox.scenario import SHARD, Scenario
 from sandbox.simulation import Run
 from sandbox.witness import Told
-from scaler.model import BridgeMemory, CreateIntent, Instance, Phase, Purpose
+from scaler.model import BridgeMemory, CreateIntent, Instance, Phase, PlatformLoad, Purpose
 from scaler.policy import ScalingPolicy
 from scaler.ports import Lease, ShardRows, Stored, Target
 from scaler.tick import Report
@@ -223,6 +223,16 @@ async def cleans_up(rogue: Rogue) -> None:
     await rogue.delete(2)
 
 
+async def replaces_the_dead(rogue: Rogue, minutes: int = 31, mbps: float = 0.0) -> None:
+    """It is silent for so long, while Azure Monitor sees so much leave it."""
+    rogue.vm(0).unreachable = True
+    for _ in range(minutes):
+        await rogue.hear()
+        load = PlatformLoad(rogue.run.world.now, 0.0, mbps, 0.0)
+        rogue.told.platform = {vm.vm_id: load for vm in rogue.vms()}
+    await rogue.delete(0)
+
+
 BY_THE_BOOK = [
     *(drains_the_oldest, drains_for_surplus, fences_it, deletes_it, takes_a_drain_back, buys, cleans_up)
 ]
@@ -232,6 +242,11 @@ BY_THE_BOOK = [
 async def test_an_engine_that_obeys_is_let_through(deed: Deed) -> None:
     """Else what follows would prove nothing: each rogue differs from one of these in one thing."""
     assert await live(deed) == []
+
+
+async def test_the_dead_may_be_replaced_where_the_operator_allows_it() -> None:
+    """Also while a JVB runs there that nobody has heard of for half an hour."""
+    assert await live(replaces_the_dead, replace_dead_after_minutes=30) == []
 
 
 # Deeds against one promise each: (who says it, what it says, the deed, the policy or the ages)
@@ -544,6 +559,34 @@ async def _buys_a_fleet_blindly(rogue: Rogue) -> None:
     rogue.vm(1).unreachable = rogue.vm(2).unreachable = True
     await rogue.hear()
     await rogue.buy(2)
+
+
+@against("world", "while its JVB runs with 0 calls")
+@against("knowledge", "nothing proves that its process is gone")
+async def _replaces_the_dead_unasked(rogue: Rogue) -> None:
+    await replaces_the_dead(rogue)
+
+
+@against("knowledge", "nothing proves that its process is gone", replace_dead_after_minutes=30)
+async def _replaces_the_dead_too_soon(rogue: Rogue) -> None:
+    await replaces_the_dead(rogue, minutes=25)
+
+
+@against("knowledge", "nothing proves that its process is gone", replace_dead_after_minutes=30)
+async def _replaces_what_sends(rogue: Rogue) -> None:
+    await replaces_the_dead(rogue, mbps=0.1)
+
+
+@against("knowledge", "1 others accept", replace_dead_after_minutes=30)
+async def _replaces_the_dead_with_one_other(rogue: Rogue) -> None:
+    rogue.bridge(2).set_drain(True)
+    await replaces_the_dead(rogue)
+
+
+@against("world", "while its JVB runs with 1 calls", replace_dead_after_minutes=30)
+async def _replaces_what_a_call_was_on_when_it_was_measured(rogue: Rogue) -> None:
+    slip_in_a_call(rogue.run, rogue.vm(0), minutes=60)  # type: ignore[arg-type]
+    await replaces_the_dead(rogue)
 
 
 @against("books", "is not under the newest lease")
