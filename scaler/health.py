@@ -66,6 +66,15 @@ def remember_poll(memory: BridgeMemory, *, good: bool, now: datetime) -> BridgeM
     return changed(memory, polls=polls, bad_since=None if good else memory.bad_since or now)
 
 
+def learn_silence(memory: BridgeMemory, instance: Instance, poll: Poll, now: datetime) -> BridgeMemory:
+    """Learn since when nothing answers on it: a sick bridge that answers is not dead."""
+    if poll.reach in (Reach.ANSWERED, Reach.BROKEN):
+        return changed(memory, silent_since=None)
+    if poll.reach is Reach.NOT_ASKED and instance.power is not Power.STOPPED:
+        return memory
+    return changed(memory, silent_since=memory.silent_since or now)
+
+
 def learn_quiet(memory: BridgeMemory, platform: PlatformLoad | None, now: datetime) -> BridgeMemory:
     """Learn since when Azure Monitor sees nothing leave the VM that could be media; unknown is not quiet."""
     if platform is None or platform.out_mbps is None or shows_traffic(platform):

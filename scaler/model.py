@@ -326,6 +326,8 @@ class BridgeMemory:
     polls: str = ""
     """The last five polls, newest last: `1` good, `0` bad."""
     bad_since: datetime | None = None
+    silent_since: datetime | None = None
+    """Since when nothing answers on it, or it is switched off; a poll that did not ask it changes nothing."""
 
     wanted_drain: bool = False
     purpose: Purpose | None = None

@@ -12,7 +12,15 @@ from datetime import datetime, timedelta
 
 from scaler import demand
 from scaler.decision import Event, EventKind
-from scaler.health import OUTAGE, learn_quiet, learn_support, relayed_since, remember_poll, why_unhealthy
+from scaler.health import (
+    OUTAGE,
+    learn_quiet,
+    learn_silence,
+    learn_support,
+    relayed_since,
+    remember_poll,
+    why_unhealthy,
+)
 from scaler.lifecycle import NO_EXIT_PROOF, Move, moved
 from scaler.model import (
     Bridge,
@@ -284,7 +292,7 @@ def _unwatched(memory: BridgeMemory, gap: timedelta) -> BridgeMemory:
     if gap <= OUTAGE:
         return memory
     memory = changed(memory, nic_mbps=(), cpu_fractions=(), stress_levels=())
-    return memory if gap <= POLLS_STAND_FOR else changed(memory, polls="", bad_since=None)
+    return memory if gap <= POLLS_STAND_FOR else changed(memory, polls="", bad_since=None, silent_since=None)
 
 
 def _bridge(
@@ -313,6 +321,7 @@ def _bridge(
     memory = learn_support(memory, poll, log)
     because = why_unhealthy(memory, instance, poll, fresh=fresh)
     memory = remember_poll(memory, good=because is None, now=now)
+    memory = learn_silence(memory, instance, poll, now)
     load = demand.measure(memory, stats, platform, policy)
     memory = changed(
         memory,

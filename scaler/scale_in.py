@@ -399,13 +399,13 @@ def dead(fleet: Fleet) -> Shrink:
 
 def _to_replace(fleet: Fleet, minutes: float) -> tuple[Bridge, ...]:
     """Bridges that are dead for so long, and behind them those that Azure kept when it should delete them."""
-    silent = (b for b in fleet.sick if b.phase is Phase.READY)
+    sick = (b for b in fleet.sick if b.phase is Phase.READY)
     kept = (b for b in fleet.deleting if _is_kept(fleet, b))
-    return tuple(b for b in (*silent, *kept) if _is_bad_for(fleet, b, minutes))
+    return tuple(b for b in (*sick, *kept) if _is_silent_for(fleet, b, minutes))
 
 
-def _is_bad_for(fleet: Fleet, bridge: Bridge, minutes: float) -> bool:
-    since = bridge.memory.bad_since
+def _is_silent_for(fleet: Fleet, bridge: Bridge, minutes: float) -> bool:
+    since = bridge.memory.silent_since
     return since is not None and fleet.now - since >= timedelta(minutes=minutes)
 
 
@@ -413,7 +413,7 @@ def _is_kept(fleet: Fleet, bridge: Bridge) -> bool:
     """
     A dead one that Azure kept: it was never told to end, so its exit need not show.
 
-    It may have come back meanwhile, so it has to be bad for as long as at the first time.
+    It may have come back meanwhile, so it has to be silent for as long as at the first time.
     """
     memory, due = bridge.memory, bridge.memory.delete_not_before
     given_up = memory.phase is Phase.DELETING and memory.ever_ready and memory.purpose is None

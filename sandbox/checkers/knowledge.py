@@ -47,8 +47,8 @@ class _Seen:
     created: int | None = None
     down_since: datetime | None = None
     """Since when its port was refused, or ARM said that it does not run, with nothing answering between."""
-    bad_since: datetime | None = None
-    """Since when it shows no sign of health, or not every one."""
+    silent_since: datetime | None = None
+    """Since when nothing answers on it, or it is switched off."""
     quiet_since: datetime | None = None
     quiet_at: datetime | None = None
     """Since when, and when last, Azure Monitor told that next to nothing leaves it, with no long gap."""
@@ -185,11 +185,12 @@ class KnowledgeChecker:
             self._seen = {vm_id: seen for vm_id, seen in self._seen.items() if vm_id in known}
 
     def _learn_death(self, view: View) -> None:
-        told, healthy = view.told, view.healthy()
-        for vm_id in view.listed:
-            seen = self._seen.setdefault(vm_id, _Seen())
-            if vm_id not in healthy:
-                seen.bad_since = seen.bad_since or told.now
+        told = view.told
+        for vm_id, instance in view.listed.items():
+            seen, poll = self._seen.setdefault(vm_id, _Seen()), told.polls.get(vm_id)
+            asked_in_vain = poll is not None and poll.reach in (Reach.REFUSED, Reach.TIMED_OUT)
+            if asked_in_vain or instance.power is Power.STOPPED:
+                seen.silent_since = seen.silent_since or told.now
             load = told.platform.get(vm_id)
             if load is not None and load.out_mbps is not None and load.out_mbps < QUIET_MBPS:
                 watched = seen.quiet_at is not None and told.now - seen.quiet_at <= LONGEST_GAP + self.slack()
@@ -198,11 +199,10 @@ class KnowledgeChecker:
 
     def _learn_life(self, told: Told) -> None:
         """What showed in a tick that was killed may be known to nobody: only one that ended tells of life."""
-        healthy = View(told, self.policy, self._stats_before).healthy()
         for vm_id in told.polls.keys() & self._seen.keys():
             seen, load = self._seen[vm_id], told.platform.get(vm_id)
-            if vm_id in healthy:
-                seen.bad_since = None
+            if told.polls[vm_id].reach in (Reach.ANSWERED, Reach.BROKEN):
+                seen.silent_since = None
             if load is not None and load.out_mbps is not None and load.out_mbps >= QUIET_MBPS:
                 seen.quiet_since = seen.quiet_at = None
 
@@ -360,8 +360,10 @@ class KnowledgeChecker:
         refused = report is not None and report.reach is Reach.REFUSED
         if self._commanded(act, CommandKind.REPLACE):
             return self._against_replacing(act, view, report)
-        if self._is_dead(act, row) and not self._seen.get(act.vm_id, _Seen()).let_go:
-            return self._against_replacing_dead(act, view, report)
+        if self._is_dead(act, row):
+            against = self._against_replacing_dead(act, view, report)
+            if not against or not self._seen[act.vm_id].let_go:
+                return against
         found = _failed(
             (instance is not None, "ARM did not list it"),
             (refused or stopped, "nothing proves that its process is gone"),
@@ -385,16 +387,16 @@ class KnowledgeChecker:
         )
 
     def _is_dead(self, act: Act, row: BridgeMemory) -> bool:
-        """Bad, and quiet for Azure Monitor, for as long as the operator demands."""
+        """Silent, and quiet for Azure Monitor, for as long as the operator demands."""
         seen, minutes = self._seen.get(act.vm_id, _Seen()), self.policy.replace_dead_after_minutes
         if minutes is None or not row.ever_ready:
             return False
-        if seen.bad_since is None or seen.quiet_since is None or seen.quiet_at is None:
+        if seen.silent_since is None or seen.quiet_since is None or seen.quiet_at is None:
             return False
-        bad_for, quiet_for = act.host_now - seen.bad_since, act.host_now - seen.quiet_since
+        silent_for, quiet_for = act.host_now - seen.silent_since, act.host_now - seen.quiet_since
         is_quiet = act.host_now - seen.quiet_at <= LONGEST_GAP + self.slack()
         long_enough = timedelta(minutes=minutes) - self.slack()
-        return is_quiet and bad_for >= long_enough and quiet_for >= QUIET_FOR - self.slack()
+        return is_quiet and silent_for >= long_enough and quiet_for >= QUIET_FOR - self.slack()
 
     def _against_replacing_dead(self, act: Act, view: View, report: Poll | None) -> list[str]:
         others = view.accepting_without(act.vm_id)

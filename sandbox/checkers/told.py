@@ -300,10 +300,14 @@ class View:
             return False
         mine = self.age(vm_id)
         return any(
-            self.age(each) >= mine
-            and (each == night.oldest or (night.target is not None and instance.image != night.target))
+            self.age(each) >= mine and (each == night.oldest or self._is_outdated(instance, night.target))
             for each, instance in self.listed.items()
         )
+
+    def _is_outdated(self, instance: Instance, target: str | None) -> bool:
+        model = self.told.scale_set
+        reconfigured = model is not None and model.config is not None and instance.config != model.config
+        return reconfigured or (target is not None and instance.image != target)
 
     def new_intents(self, table: Shard) -> list[CreateIntent]:
         """Machines that were asked for under the lease of this tick."""

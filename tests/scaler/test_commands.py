@@ -261,7 +261,9 @@ def test_neither_a_clean_up_nor_a_dead_bridge_is_taken_from_protection():
     kept = decided(failed, bridge("b"), commands=(guard,))
     assert verbs(kept) == []
     assert reasons(kept, "a") == {Reason.PROTECTED}
-    dead = unheard("a", remembered={**SICK, "bad_since": NOW - 2 * HOUR, "platform_quiet_since": NOW - HOUR})
+    dead = unheard(
+        "a", remembered={**SICK, "silent_since": NOW - 2 * HOUR, "platform_quiet_since": NOW - HOUR}
+    )
     others = (bridge("b", HOUR), bridge("c", HOUR), bridge("d", HOUR))
     rules = policy(replace_dead_after_minutes=30)
     assert "delete a" in verbs(decided(dead, *others, policy_=rules))

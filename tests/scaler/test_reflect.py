@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -242,6 +242,15 @@ def test_a_machine_that_came_before_ours_was_asked_for_raises_no_doubt() -> None
     assert not any(m.may_be_anothers for m in shard.memories.values())
 
 
+@pytest.mark.parametrize(("gap", "kept"), [(30 * MINUTE, True), (30 * MINUTE + SECOND, False)])
+def test_a_silence_from_before_nobody_looked_counts_no_more(gap: timedelta, *, kept: bool) -> None:
+    """It may have served for all that time."""
+    shard = Shard().remember(memory("a", silent_since=NOW - HOUR))
+    shard.state = shard_memory(last_tick_at=NOW, heard_at=NOW - gap)
+    shard.tick({A: silent()}, after=timedelta(0))
+    assert shard["a"].silent_since == (NOW - HOUR if kept else shard.now)
+
+
 def test_what_was_counted_before_nobody_looked_counts_no_more() -> None:
     """Friday's load buys no machine on Monday, and a poll of Friday calls no bridge sick."""
     known: dict[str, Any] = {"polls": "11000", "bad_since": NOW - HOUR, "cpu_fractions": (0.9,) * 4}
@@ -460,6 +469,36 @@ def test_five_polls_are_remembered_and_since_when_they_are_bad() -> None:
     assert shard["a"].polls == "10010"
     assert shard["a"].bad_since == shard.now
     assert shard["a"].pressure is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "power", "since"),
+    [
+        (silent(), Power.RUNNING, NOW - HOUR),
+        (silent(reach=Reach.REFUSED), Power.RUNNING, NOW - HOUR),
+        (silent(reach=Reach.BROKEN), Power.RUNNING, None),
+        (poll(health_ok=False), Power.RUNNING, None),
+        (silent(reach=Reach.NOT_ASKED), Power.UNKNOWN, NOW - HOUR),
+        (silent(reach=Reach.NOT_ASKED), Power.STOPPED, NOW - HOUR),
+    ],
+)
+def test_it_is_remembered_since_when_nothing_answers(
+    answer: Poll, power: Power, since: datetime | None
+) -> None:
+    """A sick bridge that answers is not silent; of one that was not asked nothing new is known."""
+    shard = Shard().remember(memory("a", silent_since=NOW - HOUR))
+    shard.tick({instance(power=power): answer})
+    assert shard["a"].silent_since == since
+
+
+@pytest.mark.parametrize(("power", "begins"), [(Power.UNKNOWN, False), (Power.STOPPED, True)])
+def test_silence_begins_where_it_was_asked_in_vain_or_is_off(power: Power, *, begins: bool) -> None:
+    """What was not asked may serve; what is switched off does not."""
+    shard = Shard().remember(memory("a"))
+    shard.tick({instance(power=power): silent(reach=Reach.NOT_ASKED)})
+    assert shard["a"].silent_since == (shard.now if begins else None)
+    shard.tick({A: silent()})
+    assert shard["a"].silent_since is not None
 
 
 def test_quiet_machines_and_stuck_relay_counters_are_remembered_since_when() -> None:

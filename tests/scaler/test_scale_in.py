@@ -454,7 +454,8 @@ def test_two_that_never_joined_go_one_after_the_other() -> None:
 
 DEAD = {
     "polls": "00000",
-    "bad_since": NOW - 31 * MINUTE,
+    "bad_since": NOW - HOUR,
+    "silent_since": NOW - 31 * MINUTE,
     "platform_quiet_since": NOW - 30 * MINUTE,
 }
 
@@ -466,7 +467,8 @@ DEAD = {
         ({}, 1, []),
         ({"remembered": {**DEAD, "platform_quiet_since": NOW - 29 * MINUTE}}, 2, []),
         ({"remembered": {**DEAD, "platform_quiet_since": None}}, 2, []),
-        ({"remembered": {**DEAD, "bad_since": NOW - 29 * MINUTE}}, 2, []),
+        ({"remembered": {**DEAD, "silent_since": NOW - 29 * MINUTE}}, 2, []),
+        ({"remembered": {**DEAD, "silent_since": None}}, 2, []),
         ({"poll_": poll(stats=None)}, 2, []),
         ({"remembered": {**DEAD, **draining()}}, 2, []),
     ],
@@ -502,7 +504,7 @@ KEPT = {**DEAD, "phase": Phase.DELETING, "phase_since": NOW - HOUR, "delete_not_
         ({"platform_quiet_since": None}, 30, False),
         ({"delete_not_before": NOW + SECOND}, 30, False),
         ({"purpose": Purpose.TEAR_DOWN}, 30, False),
-        ({"bad_since": NOW - 29 * MINUTE}, 30, False),
+        ({"silent_since": NOW - 29 * MINUTE}, 30, False),
     ],
 )
 def test_a_dead_bridge_that_azure_kept_is_asked_for_again_on_the_same_proof(
