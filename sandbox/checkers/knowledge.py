@@ -56,6 +56,8 @@ class _Seen:
     """It was asked to drain, and not since to accept."""
     was_fenced: bool = False
     """It was told to shut down at some time."""
+    replaced: bool = False
+    """An operator had it deleted, and nothing answered since: what Azure kept is asked for again."""
     let_go: bool = False
     """Fenced, or given up by an operator, and nothing answered since as if it were not."""
 
@@ -138,9 +140,11 @@ class KnowledgeChecker:
             seen.let_go = seen.was_fenced = True
         elif act.verb == "delete":
             self._pace.deletes += 1
-            seen.let_go = seen.let_go or self._commanded(act, CommandKind.REPLACE)
+            seen.replaced = seen.replaced or self._commanded(act, CommandKind.REPLACE)
+            seen.let_go = seen.let_go or seen.replaced
         row = self._row(act.vm_id)
-        if act.verb in ("delete", "shut_down") and row is not None and not row.ever_ready:
+        cleans_up = act.verb in ("delete", "shut_down") and not seen.replaced
+        if cleans_up and row is not None and not row.ever_ready:
             if act.vm_id not in self._cleaned:
                 self._last_clean_up = act.host_now
             self._cleaned.add(act.vm_id)
@@ -223,7 +227,7 @@ class KnowledgeChecker:
             return
         seen.stats_at = poll.stats.timestamp
         if not poll.stats.graceful_shutdown and not poll.stats.shutting_down:
-            seen.let_go = False
+            seen.let_go = seen.replaced = False
         if poll.drain is not None:
             seen.drained_at = (seen.drained_at or poll.at) if poll.drain else None
         if poll.drain is not True or not is_empty(poll):
@@ -375,7 +379,7 @@ class KnowledgeChecker:
         twice = down_for >= TWO_REFUSALS_APART - self.slack()
         found += _failed((stopped or twice, f"refused for {down_for.total_seconds():.0f} s only"))
         if not row.ever_ready:
-            return found + self._against_clean_up(act, view, row)
+            return found + ([] if seen.replaced else self._against_clean_up(act, view, row))
         # What answered to a tick that died before it wrote a line is known to nobody.
         told_by_rows = seen.was_fenced and row.fenced_at is not None
         # A fence that may not have been sent: nothing started it again for minutes.
