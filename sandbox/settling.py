@@ -41,16 +41,19 @@ def _unrest(scale_set: SimScaleSet, table: Shard, policy: ScalingPolicy) -> Iter
     yield from (f"{listed[vm_id].name} without a row" for vm_id in listed.keys() - rows.keys())
     yield from (f"intent {i.value.intent_id} is open" for i in table.intents.values() if i.value.is_open)
     leaving = {vm_id for vm_id, row in rows.items() if row.phase in (Phase.FENCED, Phase.DELETING)}
+    told = {key.partition(":")[0] for key in alerts}
+    held_up = _is_held_up(scale_set, alerts, policy)
     counted = {vm_id for vm_id, row in rows.items() if row.ever_ready and not row.unsupported} - leaving
     in_service = [vm for vm_id, vm in listed.items() if vm_id in counted]
     if any(key.startswith("blind:") for key in alerts) and _is_truly_silent(in_service):
         return  # too many died for the engine to tell a dead fleet from its own deafness: a person must
+    if "no_accepting_bridge" in told and held_up and not any(map(is_open, scale_set.vms.values())):
+        return  # nothing serves, none can be added, and nothing answers that could witness a clean-up
     condemned = {vm_id for vm_id, vm in listed.items() if vm.image.lower() in stored.value.blocked_images}
     left = {vm_id for vm_id, vm in listed.items() if _is_left(vm, alerts)} | condemned
     accepting = sum(is_open(vm) for vm_id, vm in listed.items() if vm_id not in left)
     serving = sum(is_open(vm) or _is_drained_by_others(vm, alerts) for vm in listed.values())
     blocked = any(_stands_in_the_way(listed[vm_id], alerts) for vm_id in left)
-    held_up = _is_held_up(scale_set, alerts, policy)
     for vm_id in sorted(listed.keys() & rows.keys() - left):
         one_in_the_way = blocked and rows[vm_id].purpose in OURS_TO_UNDRAIN
         # The last machine stays until another accepts, and here none may be added: what was fenced, and

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from scaler.decision import Event, EventKind
 from scaler.errors import Refused, TryNextTick
@@ -27,6 +27,9 @@ from scaler.model import (
 from scaler.policy import ScalingPolicy
 from scaler.ports import Bridges, Cloud, Images, Metrics, Operation, Target
 from scaler.reflect import Heard
+
+DELETE_IS_GIVEN_UP_AFTER = timedelta(hours=1)
+"""An operation that ARM does not end by then is followed no more: what the list shows has to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +169,12 @@ def _with_operation(intent: CreateIntent, states: Mapping[str, Operation]) -> Cr
 
 
 def _with_delete(memory: BridgeMemory, state: Operation, now: datetime, events: list[Event]) -> BridgeMemory:
+    error = state.error
     if not state.done:
-        return memory
-    if state.error is None:
+        if now - (memory.delete_asked_at or now) < DELETE_IS_GIVEN_UP_AFTER:
+            return memory
+        error = "Azure did not say within an hour whether it is done"
+    if error is None:
         return changed(memory, operation=None)
-    events.append(Event(EventKind.DELETE_FAILED, memory.name, state.error, memory.vm_id))
+    events.append(Event(EventKind.DELETE_FAILED, memory.name, error, memory.vm_id))
     return changed(memory, operation=None, delete_not_before=now + delete_retry(memory.delete_attempts))

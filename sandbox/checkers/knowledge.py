@@ -358,16 +358,19 @@ class KnowledgeChecker:
         return found + self._against_literal(act, view, row, report)
 
     def _against_delete(self, act: Act, view: View, row: BridgeMemory) -> list[str]:
-        instance = view.listed.get(act.vm_id)
         report = view.fresh_report(act, AS_FRESH_AS)
-        stopped = instance is not None and _has_no_host(view, act.vm_id)
-        refused = report is not None and report.reach is Reach.REFUSED
         if self._commanded(act, CommandKind.REPLACE):
             return self._against_replacing(act, view, report)
-        if self._is_dead(act, row):
-            against = self._against_replacing_dead(act, view, report)
-            if not against or not self._seen[act.vm_id].let_go:
-                return against
+        if not self._is_dead(act, row):
+            return self._against_exit(act, view, row, report)
+        against = self._against_replacing_dead(act, view, report)
+        # It may also have been seen to end.
+        return against if against and self._against_exit(act, view, row, report) else []
+
+    def _against_exit(self, act: Act, view: View, row: BridgeMemory, report: Poll | None) -> list[str]:
+        instance = view.listed.get(act.vm_id)
+        refused = report is not None and report.reach is Reach.REFUSED
+        stopped = instance is not None and _has_no_host(view, act.vm_id)
         found = _failed(
             (instance is not None, "ARM did not list it"),
             (refused or stopped, "nothing proves that its process is gone"),

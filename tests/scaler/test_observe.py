@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from scaler.errors import Refused, TryNextTick
 from scaler.model import BridgeMemory, Phase, PlatformLoad, Power
 from scaler.observe import Ears, follow_operations, listen, target_of
 from scaler.ports import Operation
-from tests.scaler.builders import MINUTE, NOW, instance, intent, memory, poll
+from tests.scaler.builders import HOUR, MINUTE, NOW, SECOND, instance, intent, memory, poll
 from tests.scaler.fakes import FakeBridges, FakeCloud, FakeMetrics
 
 
@@ -107,6 +108,18 @@ async def test_operations_are_read_once_until_they_end() -> None:
     assert [after[n].operation for n in "abcd"] == [None, None, "del3", None]
     assert after["a"].delete_not_before == NOW + 5 * MINUTE
     assert [(e.kind, e.text) for e in events] == [(EventKind.DELETE_FAILED, "Locked: x")]
+
+
+@pytest.mark.parametrize(("asked", "given_up"), [(HOUR - SECOND, False), (HOUR, True)])
+async def test_a_delete_that_azure_never_ends_is_followed_for_an_hour(
+    asked: timedelta, *, given_up: bool
+) -> None:
+    """Else a machine that Azure kept would stand there for ever, and nobody ask for its delete again."""
+    cloud = FakeCloud(operations={"del1": Operation(done=False)})
+    known = {"a": memory("a", operation="del1", phase=Phase.DELETING, delete_asked_at=NOW - asked)}
+    _, after, events = await follow_operations(cloud, [], known, NOW)
+    assert (after["a"].operation is None, len(events)) == (given_up, int(given_up))
+    assert (after["a"].delete_not_before is not None) is given_up
 
 
 async def test_an_operation_that_may_not_be_read_is_followed_no_more() -> None:
