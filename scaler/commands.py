@@ -151,7 +151,8 @@ def _pause(command: Command, desk: _Desk) -> None:
 def _resume(command: Command, desk: _Desk) -> None:
     was_paused = desk.memory.paused
     for other in desk.open_ones():
-        if other.kind is CommandKind.PAUSE and _order(other) < _order(command):
+        # Of the same moment: nobody resumes what was not paused before.
+        if other.kind is CommandKind.PAUSE and other.asked_at <= command.asked_at:
             desk.end(other, CommandState.CANCELLED, f"resumed by {command.by}: {command.why}")
     if any(other.kind is CommandKind.PAUSE for other in desk.open_ones()):
         desk.end(command, CommandState.DONE, "a later pause holds")

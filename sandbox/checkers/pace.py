@@ -291,7 +291,11 @@ class PaceChecker:
         window = window_at(self.policy, view.told.now)
         stored = self.store.table(self.shard).states.get("state")
         blind = self._lately.calm_ticks < CLEAR_TICKS
-        if view.told.versions is None or window is None or stored is None or blind or _may_be_paused(view):
+        # A tick without memory takes every machine for a bridge that was ready, and may find itself blind.
+        remembers = view.told.rows is not None and view.told.rows.state is not None
+        if view.told.versions is None or window is None or stored is None or blind or not remembers:
+            return
+        if _may_be_paused(view):
             return
         if (stored.value.night.date or "") < window.date:
             self.court.accuse(NAME, f"the night of {window.date} does not open")

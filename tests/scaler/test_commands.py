@@ -74,6 +74,15 @@ def test_a_pause_holds_until_it_is_resumed():
     assert commands[1].outcome == "runs again"
 
 
+@pytest.mark.parametrize("ids", [("c-1", "c-2"), ("c-2", "c-1")])
+def test_of_a_pause_and_a_resume_of_the_same_moment_the_resume_counts(ids: tuple[str, str]):
+    """Whatever their ids: nobody resumes what was not paused before."""
+    pause, resume = command("pause", command_id=ids[0]), command("resume", command_id=ids[1])
+    memory, commands = taken(pause, resume)
+    assert not memory.paused
+    assert {each.kind: str(each.state) for each in commands} == {"pause": "cancelled", "resume": "done"}
+
+
 def test_a_resume_of_a_running_shard_says_so():
     """Nothing was paused, and nothing changes."""
     memory, commands = taken(command("resume"))
