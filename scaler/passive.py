@@ -112,11 +112,11 @@ def _fenced(seen: Seen, _policy: ScalingPolicy, now: datetime, log: Log) -> Brid
     # A report may be seconds old: of one right behind the fence nobody can tell what came first.
     is_behind = seen.poll.at - memory.phase_since >= REPORT_IS_BEHIND_THE_FENCE
     back = stats is not None and not ends and is_behind
+    ignored = 0 if seen.restarted else memory.fences_ignored + 1
     if (seen.restarted or back) and not memory.ever_ready:
-        return moved(memory, Move.STILL_FAILED, now)
+        return moved(memory, Move.STILL_FAILED, now, fences_ignored=ignored)
     if seen.restarted or back:
         log.say(EventKind.RESTARTED, memory, "answers after the fence as if nothing were: every term anew")
-        ignored = 0 if seen.restarted else memory.fences_ignored + 1
         return moved(
             memory,
             Move.NEW_PROCESS,

@@ -194,7 +194,7 @@ def _bridge_alerts(fleet: Fleet, bridge: Bridge) -> list[Alert]:
             f"once it is empty, and you have stopped its VM: {delete_by_hand(bridge)}"
         )
         found.append(Alert("unsupported", bridge.name, text))
-    if memory.fences_ignored >= _FENCES_WORTH_AN_ALERT and memory.phase in (Phase.READY, Phase.DRAINING):
+    if memory.fences_ignored >= _FENCES_WORTH_AN_ALERT and memory.phase is not Phase.DELETING:
         text = (
             f"was to shut down {memory.fences_ignored} times and goes on as if nothing were: "
             "see its log for POST /colibri/shutdown, and whether it came through"

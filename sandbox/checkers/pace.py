@@ -291,9 +291,9 @@ class PaceChecker:
         window = window_at(self.policy, view.told.now)
         stored = self.store.table(self.shard).states.get("state")
         blind = self._lately.calm_ticks < CLEAR_TICKS
-        # A tick without memory takes every machine for a bridge that was ready, and may find itself blind.
-        remembers = view.told.rows is not None and view.told.rows.state is not None
-        if view.told.versions is None or window is None or stored is None or blind or not remembers:
+        # One that no row knows may be taken for a bridge that was ready, and its silence blind the shard.
+        strangers = view.listed.keys() - view.rows.keys()
+        if view.told.versions is None or window is None or stored is None or blind or strangers:
             return
         if _may_be_paused(view):
             return

@@ -749,9 +749,9 @@ def test_a_bridge_that_ignores_its_fence_more_than_once_is_told() -> None:
 
 
 def test_a_fenced_machine_that_never_was_a_bridge_is_still_failed() -> None:
-    """It comes back as what it was."""
-    shard = one(poll(drain=True, mucs_joined=0), phase=Phase.FENCED, ever_ready=False)
-    assert shard["a"].phase is Phase.FAILED
+    """It comes back as what it was, and that it ignored the fence is counted as of a bridge."""
+    shard = one(poll(drain=True, mucs_joined=0), phase=Phase.FENCED, ever_ready=False, fences_ignored=1)
+    assert (shard["a"].phase, shard["a"].fences_ignored) == (Phase.FAILED, 2)
 
 
 @pytest.mark.parametrize(
