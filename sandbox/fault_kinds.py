@@ -324,7 +324,8 @@ def _configured(site: Site, fault: Fault) -> Undo:
         site.scale_set.bad_configs.add(new)
     _tag(site, new)
     site.exercised[fault.kind] += 1
-    return partial(_tag, site, before)
+    # What stood before may be another such fault's, and nobody would go back to what does not work.
+    return partial(_tag, site, None if before in site.scale_set.bad_configs else before)
 
 
 def _tag(site: Site, value: str | None) -> None:
