@@ -297,7 +297,7 @@ class BridgeMemory:
     """Our intent that asked for this VM; None: adopted, so never removed as 'never ready'."""
     asked_at: datetime | None = None
     may_be_anothers: bool = False
-    """Our write had no answer, or a machine came that nobody of us asked for: ours may not be this one."""
+    """Our write had no answer, it was made late, or one came that nobody asked for: it may not be ours."""
     ever_ready: bool = False
     ready_after_seconds: float | None = None
     """From its request (an adopted one: its creation) to its first accepting poll, by our own clock."""

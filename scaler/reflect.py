@@ -48,6 +48,8 @@ ABSENCE_IS_BELIEVED_AFTER = timedelta(minutes=5)
 """A list may be stale, and the next one too: so long a machine is remembered that no list has."""
 _ASKED_BEFORE_CREATED = timedelta(minutes=2)
 """Clocks of ARM and ours may differ: a VM may seem created this long before we asked for it."""
+_MADE_WITHIN = timedelta(minutes=3)
+"""ARM makes a VM within seconds of the write, clocks included: a later one may be somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +172,17 @@ def _first_sight(
         first_seen=now,
         asked_by=intent.intent_id if intent else None,
         asked_at=intent.asked_at if intent else None,
-        # A write with no answer may not have been made, and somebody else have asked for this one.
-        may_be_anothers=intent is not None and intent.operation is None,
+        may_be_anothers=intent is not None and _may_be_of_another_write(instance, intent),
         ever_ready=not is_new,
         address=instance.address,
         time_created=created,
     )
+
+
+def _may_be_of_another_write(instance: Instance, intent: CreateIntent) -> bool:
+    """A write with no answer may not have been made; and what ours made may be gone, unseen, by then."""
+    made_after = instance.time_created - intent.asked_at if instance.time_created else timedelta(0)
+    return intent.operation is None or made_after > _MADE_WITHIN
 
 
 def _doubted(

@@ -305,7 +305,7 @@ def _clean_up(fleet: Fleet, bridge: Bridge, *, free: bool) -> Shrink:
     if memory.asked_by is None:
         return _cannot_reach(bridge, refuse(Reason.NOT_OURS, "we did not ask for it", bridge))
     if memory.may_be_anothers:
-        detail = "it may not be the one that we asked for: the answer was lost, or another came beside it"
+        detail = "it may not be the one we asked for: the answer was lost, it came late, or another came too"
         return _cannot_reach(bridge, refuse(Reason.NOT_OURS, detail, bridge))
     if action is None:
         unproved = (

@@ -230,6 +230,16 @@ def test_what_comes_behind_a_write_with_no_answer_may_be_a_persons(
     assert (found.asked_by, found.may_be_anothers) == ("i1", doubted)
 
 
+@pytest.mark.parametrize(("made_after", "doubted"), [(3 * MINUTE, False), (3 * MINUTE + SECOND, True)])
+def test_what_was_made_long_after_our_write_may_be_a_persons(made_after: timedelta, *, doubted: bool) -> None:
+    """What our write made may have vanished before anybody saw it."""
+    shard = Shard().remember(memory("a"))
+    shard.intents = (intent(1, asked_at=NOW, operation="https://arm/op/1", capacity=2),)
+    shard.tick({A: poll(), instance("b", -made_after): silent()}, after=5 * MINUTE, capacity=2)
+    found = shard.memories["vm-b"]
+    assert (found.asked_by, found.may_be_anothers) == ("i1", doubted)
+
+
 def test_a_machine_that_came_before_ours_was_asked_for_raises_no_doubt() -> None:
     """Nor does one raise it of a bridge that was ready."""
     shard = Shard().remember(memory("a", asked_by="i0", asked_at=NOW))
