@@ -483,48 +483,26 @@ def _rows_lost(site: Site, fault: Fault) -> Undo:
 # What ARM does
 
 
-def _allocation(site: Site, _fault: Fault) -> Undo:
-    site.scale_set.allocation_error = ("AllocationFailed", "no room for this size here")
-    site.in_force.setdefault("arm_allocation", []).append(_fault)
+def _scale_set_has(attribute: str, value: object) -> Begin:
+    """While it lasts, the scale set answers writes in this way; the port counts those that it hits."""
 
-    def undo() -> None:
-        site.scale_set.allocation_error = None
-        site.spend(_fault)
+    def begin(site: Site, fault: Fault) -> Undo:
+        setattr(site.scale_set, attribute, value)
+        site.in_force.setdefault(fault.kind, []).append(fault)
 
-    return undo
+        def undo() -> None:
+            setattr(site.scale_set, attribute, None)
+            site.spend(fault)
 
+        return undo
 
-def _creates_late(site: Site, fault: Fault) -> Undo:
-    site.scale_set.creates_late_s = LATE_CREATION_S
-    site.in_force.setdefault("arm_creates_late", []).append(fault)
-
-    def undo() -> None:
-        site.scale_set.creates_late_s = None
-        site.spend(fault)
-
-    return undo
+    return begin
 
 
-def _delete_fails(site: Site, fault: Fault) -> Undo:
-    site.scale_set.delete_error = ("InternalOperationError", "the delete did not complete")
-    site.in_force.setdefault("arm_failed_delete", []).append(fault)
-
-    def undo() -> None:
-        site.scale_set.delete_error = None
-        site.spend(fault)
-
-    return undo
-
-
-def _delete_slow(site: Site, fault: Fault) -> Undo:
-    site.scale_set.delete_seconds = (300.0, 1800.0)
-    site.in_force.setdefault("arm_slow_delete", []).append(fault)
-
-    def undo() -> None:
-        site.scale_set.delete_seconds = None
-        site.spend(fault)
-
-    return undo
+_allocation = _scale_set_has("allocation_error", ("AllocationFailed", "no room for this size here"))
+_creates_late = _scale_set_has("creates_late_s", LATE_CREATION_S)
+_delete_fails = _scale_set_has("delete_error", ("InternalOperationError", "the delete did not complete"))
+_delete_slow = _scale_set_has("delete_seconds", (300.0, 1800.0))
 
 
 def _etag_moves(site: Site) -> None:
