@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from sandbox.agenda import Agenda
-from sandbox.bridge_config import BridgeConfig, BridgeFaults, Conductor, Totals
+from sandbox.bridge_config import BridgeConfig, BridgeFaults, Conductor, Presence, Totals
 from sandbox.bridge_report import metrics_of, stats_of
 from sandbox.conference import LiveConference
 from sandbox.history import CutReason
@@ -63,6 +63,8 @@ class SimBridge:
         self.drain = self.config.initial_drain
         self.graceful_shutdown = False
         self.shutting_down = False
+        self.presence: Presence | None = None
+        """What this process advertised last, sent again when it joins again; None until its first."""
         self.conferences: dict[str, LiveConference] = {}
         self.people = 0
         self._in_kbps = self._out_kbps = self._microcores = 0
@@ -171,6 +173,10 @@ class SimBridge:
         if self.drain != on and not self.faults.ignores_drain:
             self.drain = on
             self._jicofo.bridge_changed(self)
+
+    def publish(self) -> None:
+        """Put what it is now into its presence, in the MUC or not."""
+        self.presence = Presence(self.drain, self.graceful_shutdown, self.shutting_down)
 
     def shutdown(self, graceful: bool) -> None:
         """Begin to end: graceful waits for the people on the bridge, else it does not."""

@@ -66,6 +66,15 @@ class BridgeFaults:
     """Every process lives so long, and the service manager starts another."""
 
 
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What a bridge advertises in its MUC, anew every five seconds."""
+
+    drain: bool
+    graceful_shutdown: bool
+    shutting_down: bool
+
+
 class Conductor(Protocol):
     """What a bridge tells Jicofo, which hears each of these in its own time."""
 

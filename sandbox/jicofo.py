@@ -220,8 +220,9 @@ class Jicofo:
     # Bridges
 
     def bridge_joined(self, bridge: SimBridge) -> None:
-        """It is in the MUC; what it advertises comes with its next presence."""
+        """It is in the MUC and repeats what it advertised last; what is new comes with its next presence."""
         self.occupants[bridge.name] = Occupant(bridge)
+        self._hear(bridge)
         self.bridge_changed(bridge)
 
     def welcome(self, bridge: SimBridge) -> None:
@@ -232,15 +233,20 @@ class Jicofo:
         """Something new will stand in the next presence."""
         since_last_s = (self._agenda.now_s - bridge.started_s) % PRESENCE_PERIOD_S
         wait_s = PRESENCE_PERIOD_S - since_last_s + DELIVERY_S
-        self._agenda.after(wait_s, self._hear, bridge, bridge.process)
+        self._agenda.after(wait_s, self._publish, bridge, bridge.process)
 
-    def _hear(self, bridge: SimBridge, process: int) -> None:
-        occupant = self.occupants.get(bridge.name)
-        if occupant is None or process != bridge.process or not bridge.muc_joined:
+    def _publish(self, bridge: SimBridge, process: int) -> None:
+        if process == bridge.process:
+            bridge.publish()
+            self._hear(bridge)
+
+    def _hear(self, bridge: SimBridge) -> None:
+        occupant, presence = self.occupants.get(bridge.name), bridge.presence
+        if occupant is None or presence is None or not bridge.muc_joined:
             return
-        occupant.drain = bridge.drain
-        occupant.graceful = occupant.graceful or bridge.graceful_shutdown
-        if bridge.shutting_down and not occupant.shutting_down:
+        occupant.drain = presence.drain
+        occupant.graceful = occupant.graceful or presence.graceful_shutdown
+        if presence.shutting_down and not occupant.shutting_down:
             occupant.shutting_down = True
             self._move(bridge, CutReason.MOVED)
 

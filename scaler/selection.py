@@ -52,6 +52,7 @@ class Fleet:
     going: tuple[Bridge, ...]
     """Those of them that ARM works on, and so counts in its capacity no more."""
     failed: tuple[Bridge, ...]
+    """Those whose clean-up was never tried, or longest ago, first: none that cannot go holds up the rest."""
     pending: int
     """Machines on their way: booting, or asked for and not listed yet."""
     open_intents: int
@@ -121,7 +122,7 @@ def survey(snapshot: Snapshot, policy: ScalingPolicy) -> Fleet:
         fenced=_in_phase(staying, Phase.FENCED),
         deleting=deleting,
         going=tuple(b for b in deleting if _is_going(b, snapshot.now)),
-        failed=_in_phase(staying, Phase.FAILED),
+        failed=tuple(sorted(_in_phase(staying, Phase.FAILED), key=_failed_order)),
         pending=len(_in_phase(bridges, Phase.BOOTING)) + open_intents,
         open_intents=open_intents,
         demand_in=demand.demand_for_scale_in(bridges),
@@ -204,6 +205,11 @@ def is_live(memory: BridgeMemory, policy: ScalingPolicy) -> bool:
 def age_order(bridge: Bridge) -> tuple[datetime, str]:
     """Oldest first; an unknown age may be the oldest; equal ones by name, so that the choice is stable."""
     return (bridge.memory.time_created or _BEGINNING, bridge.name)
+
+
+def _failed_order(bridge: Bridge) -> tuple[datetime, str]:
+    """A clean-up that came to nothing begins the phase anew."""
+    return (bridge.memory.phase_since, bridge.name)
 
 
 def oldest(fleet: Fleet) -> Bridge | None:

@@ -82,16 +82,17 @@ class WorldChecker:
         unseen = all(each.on_bridge_since_s >= shown_until_s for each in bridge.conferences.values())
         return unseen and self._site.world.now - since >= PASSES_FOR_DEAD_AFTER
 
-    def _listen(self, told: Told) -> None:
+    def _listen(self, told: Told, *, ended: bool) -> None:
+        """An answer in a tick that was killed, or whose rows another had written, is known to nobody."""
         for vm_id, poll in told.polls.items():
-            if poll.reach is Reach.ANSWERED:
-                self._silent_since.pop(vm_id, None)
-            else:
+            if poll.reach is not Reach.ANSWERED:
                 self._silent_since.setdefault(vm_id, poll.at)
+            elif ended:
+                self._silent_since.pop(vm_id, None)
 
     def after_tick(self, told: Told, report: Report | None) -> None:
         """Look at the calls that were cut, and at the machines that went, since the last tick."""
-        self._listen(told)
+        self._listen(told, ended=report is not None and report.result == "done")
         history = self._site.world.history
         for cut in history.cuts[self._cuts_seen :]:
             by_others = cut.reason is CutReason.VM_DELETED and cut.vm_id in self._site.removed_by_others

@@ -124,6 +124,22 @@ def test_bridge_without_muc_gets_nothing_until_it_is_back() -> None:
     assert lost.totals.conferences_created > 5
 
 
+def test_bridge_that_comes_back_while_it_shuts_down_gets_nothing() -> None:
+    """Back in the MUC a bridge says at once what it said last: one that shuts down is never a candidate."""
+    for seconds in range(6, 20):
+        world = world_of(1, hourly(10, 5))
+        world.advance(60)
+        bridge = bridge_of(vms_of(world)[0])
+        bridge.leave_muc()
+        bridge.shutdown(graceful=True)
+        world.advance(seconds)
+        bridge.rejoin_muc()
+        assert bridge.shutting_down
+        world.advance(60)
+        assert bridge.totals.conferences_created == 0
+        assert not world.history.cuts
+
+
 def test_calls_go_on_without_prosody() -> None:
     """When Prosody is gone running calls stay where they are, new ones wait, and nothing is cut."""
     world = world_of(2, [hour_long(), *hourly(5, 20)])

@@ -450,6 +450,14 @@ def test_two_that_never_joined_go_one_after_the_other() -> None:
     assert Reason.CLEAN_UP_PACE in reasons(decision, "y")
 
 
+def test_one_whose_clean_up_comes_to_nothing_holds_up_no_other() -> None:
+    """What was tried last comes last, whatever its name: else it would be tried for ever, alone."""
+    tried = never_joined(name="a", remembered={**GONE, "phase_since": NOW - 11 * MINUTE})
+    waiting = never_joined(name="b", remembered={**GONE, "phase_since": NOW - HOUR})
+    for machines in ((tried, waiting), (waiting, tried)):
+        assert verbs(decided(bridge("c"), *machines)) == ["delete b"]
+
+
 # Bridges that died
 
 DEAD = {

@@ -249,6 +249,22 @@ async def test_the_dead_may_be_replaced_where_the_operator_allows_it() -> None:
     assert await live(replaces_the_dead, replace_dead_after_minutes=30) == []
 
 
+@pytest.mark.parametrize(("result", "says"), [("failed", 0), ("done", 1)])
+async def test_an_answer_ends_the_silence_in_a_tick_that_ended_well(result: str, says: int) -> None:
+    """What a tick heard whose rows another had written meanwhile is known to nobody."""
+
+    async def deed(rogue: Rogue) -> None:
+        rogue.vm(0).unreachable = True
+        await rogue.hear()
+        rogue.vm(0).unreachable = False
+        await rogue.hear()
+        rogue.judge(Report(SHARD, rogue.run.world.now, result, ""))
+        await replaces_the_dead(rogue, minutes=29)
+
+    found = await live(deed, replace_dead_after_minutes=28)
+    assert sum(each.startswith("world: delete") for each in found) == says
+
+
 # Deeds against one promise each: (who says it, what it says, the deed, the policy or the ages)
 
 Case = tuple[str, str, Deed, dict[str, Any]]
