@@ -31,6 +31,9 @@ from scaler.reflect import Heard
 DELETE_IS_GIVEN_UP_AFTER = timedelta(hours=1)
 """An operation that ARM does not end by then is followed no more: what the list shows has to do."""
 
+LIST_IS_NEW_AFTER = timedelta(minutes=5)
+"""What ARM lists later than this was not read from before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ears:
@@ -48,12 +51,13 @@ async def listen(ears: Ears, memories: Mapping[str, BridgeMemory], now: datetime
     Ask ARM, then all bridges and Azure Monitor.
 
     An address is read again from ARM unless one process was well there in the last two polls: a
-    machine that was stopped and started may have left its own to another.
+    machine that was stopped and started may have left its own to another. Where another process was
+    seen it is read again for longer, since one list of ARM may still be old.
 
     Raises `TryNextTick` or `Refused` when ARM does not answer completely. A silent bridge or a
     silent Monitor is a value, not an error.
     """
-    known = {vm_id: m.address for vm_id, m in memories.items() if m.address and m.polls.endswith("11")}
+    known = {vm_id: m.address for vm_id, m in memories.items() if m.address and _is_at_home(m, now)}
     scale_set, instances = await asyncio.gather(ears.cloud.scale_set(), ears.cloud.instances(known))
     targets = _without_shared_addresses(
         t for each in instances if (t := target_of(each, memories.get(each.vm_id))) is not None
@@ -61,6 +65,11 @@ async def listen(ears: Ears, memories: Mapping[str, BridgeMemory], now: datetime
     polls, platform = await asyncio.gather(ears.bridges.poll(targets), _measure(ears.metrics, instances, now))
     polls = await _ask_again(ears.bridges, targets, polls)
     return Heard(scale_set, instances, polls, platform, measures=ears.metrics is not None)
+
+
+def _is_at_home(memory: BridgeMemory, now: datetime) -> bool:
+    another = memory.restart_seen_at
+    return memory.polls.endswith("11") and (another is None or now - another >= LIST_IS_NEW_AFTER)
 
 
 def _without_shared_addresses(targets: Iterable[Target]) -> list[Target]:

@@ -43,10 +43,11 @@ def test_who_is_asked_and_for_its_process(
 
 
 async def test_a_tick_hears_arm_bridges_and_monitor() -> None:
-    """Addresses of bridges that were well need not be read again."""
+    """Addresses of bridges that were well, by the same process, need not be read again."""
     load = {"vm-a": PlatformLoad(NOW, 1.0, 2.0, 0.1)}
     told = ears(instance("a"), instance("b"), metrics=FakeMetrics(load), a=poll())
     known = [memory("a", address="127.0.1.1"), memory("b", address="127.0.1.2", polls="10"), memory("c")]
+    known.append(memory("d", address="127.0.1.4", restart_seen_at=NOW - 4 * MINUTE))
     heard = await listen(told, {m.vm_id: m for m in known}, NOW)
     assert (heard.platform, set(heard.polls), heard.measures) == (load, {"vm-a", "vm-b"}, True)
     assert told.cloud.known == {"vm-a": "127.0.1.1"}  # type: ignore[attr-defined]
