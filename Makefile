@@ -47,8 +47,8 @@ serve: setup ## Keep the app up over a simulated day, for the command line and t
 	@$(BIN)/python -m sandbox.serve --seed $(SEED) --speed $(or $(SPEED),30) --port $(or $(PORT),7071) \
 	    --hours $(if $(filter file,$(origin HOURS)),8,$(HOURS))
 
-sim: setup ## Live through disasters; SEEDS=1000 FIRST=1 HOURS=4 (of faults each), on all cores
-	@$(BIN)/python -m sandbox.sim --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) --hours $(if $(filter file,$(origin HOURS)),4,$(HOURS))
+sim: setup ## Live through disasters; SEEDS=1000 FIRST=1 HOURS=4 (of faults each) WITH=kind of fault, on all cores
+	@$(BIN)/python -m sandbox.sim --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) --hours $(if $(filter file,$(origin HOURS)),4,$(HOURS)) $(if $(WITH),--with $(WITH))
 
 machines: setup ## Play the state machines of life, lease and protocol anew for longer; EXAMPLES=1000
 	@EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/simulation -k "TestLife or TestLease or TestProtocol"

@@ -83,12 +83,19 @@ def target_of(instance: Instance, memory: BridgeMemory | None) -> Target | None:
     """
     Where to ask this machine's bridge, or None where it cannot be asked.
 
-    The start time is asked while it is unknown, and of whatever is not simply serving.
+    The start time is asked while it is unknown, where the address is another one than before, and of
+    whatever is not simply serving.
     """
     if instance.address is None or instance.power is not Power.RUNNING or instance.is_deleting:
         return None
-    plain = memory is not None and memory.phase is Phase.READY and memory.process_started_at is not None
-    return Target(instance.vm_id, instance.address, ask_process=not plain)
+    return Target(instance.vm_id, instance.address, ask_process=not _is_plain(instance, memory))
+
+
+def _is_plain(instance: Instance, memory: BridgeMemory | None) -> bool:
+    """It serves where it served before, so its counters tell whether it is the same process."""
+    if memory is None or memory.process_started_at is None:
+        return False
+    return memory.phase is Phase.READY and memory.address == instance.address
 
 
 async def look_at_images(ears: Ears, policy: ScalingPolicy, scale_set: ScaleSet, *, build: bool) -> Nightly:

@@ -24,7 +24,8 @@ def ears(*machines: Any, metrics: FakeMetrics | None = None, **polls: Any) -> Ea
 @pytest.mark.parametrize(
     ("machine", "known", "process"),
     [
-        ({}, memory("a"), False),
+        ({}, memory("a", address="127.0.1.1"), False),
+        ({}, memory("a", address="127.0.1.2"), True),
         ({}, memory("a", process_started_at=None), True),
         ({}, memory("a", phase=Phase.DRAINING), True),
         ({}, None, True),
@@ -37,7 +38,7 @@ def ears(*machines: Any, metrics: FakeMetrics | None = None, **polls: Any) -> Ea
 def test_who_is_asked_and_for_its_process(
     machine: dict[str, Any], known: BridgeMemory | None, process: bool | None
 ) -> None:
-    """Machines that run and have an address; the start time of whatever is not simply serving."""
+    """Machines that run and have an address; the start time of whatever is not simply serving as before."""
     target = target_of(instance("a", **machine), known)
     assert (target.ask_process if target else None) is process
 
@@ -67,7 +68,7 @@ async def test_a_silent_monitor_is_a_value(error: Exception) -> None:
 async def test_a_drain_that_nobody_explains_is_asked_for_its_process() -> None:
     """A restarted JVB may start drained: only its start time tells."""
     told = ears(instance("a"), instance("b"), a=poll(drain=True), b=poll())
-    known = {m.vm_id: m for m in (memory("a"), memory("b"))}
+    known = {m.vm_id: m for m in (memory("a", address="127.0.1.1"), memory("b", address="127.0.1.2"))}
     await listen(told, known, NOW)
     asked = told.bridges.asked  # type: ignore[attr-defined]
     assert [(t.vm_id, t.ask_process) for t in asked] == [("vm-a", False), ("vm-b", False), ("vm-a", True)]
