@@ -1,8 +1,10 @@
 """
 Run many seeds: `python -m sandbox.sim --seeds 1000 --first 1 --hours 4 --jobs 2`.
 
-`--with address_reused` runs those of the seeds in whose plan this kind of fault is drawn: what is enough
-after a change that nothing else can touch. Ends with status 1 when a promise was broken, a fleet did not come to rest, or a kind of fault was
+`--with address_reused` runs those of the seeds that draw this kind of fault: what is enough after a
+change that nothing else can touch.
+
+Ends with status 1 when a promise was broken, a fleet did not come to rest, or a kind of fault was
 never exercised. A failing seed is told with its smallest story.
 """
 
