@@ -26,13 +26,10 @@ from scaler.model import (
 )
 from scaler.policy import ScalingPolicy
 from scaler.ports import Bridges, Cloud, Images, Metrics, Operation, Target
-from scaler.reflect import Heard
+from scaler.reflect import LISTS_MAY_BE_OLD_FOR, Heard
 
 DELETE_IS_GIVEN_UP_AFTER = timedelta(hours=1)
 """An operation that ARM does not end by then is followed no more: what the list shows has to do."""
-
-LIST_IS_NEW_AFTER = timedelta(minutes=5)
-"""What ARM lists later than this was not read from before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,7 @@ async def listen(ears: Ears, memories: Mapping[str, BridgeMemory], now: datetime
 
 def _is_at_home(memory: BridgeMemory, now: datetime) -> bool:
     another = memory.restart_seen_at
-    return memory.polls.endswith("11") and (another is None or now - another >= LIST_IS_NEW_AFTER)
+    return memory.polls.endswith("11") and (another is None or now - another >= LISTS_MAY_BE_OLD_FOR)
 
 
 def _without_shared_addresses(targets: Iterable[Target]) -> list[Target]:

@@ -44,8 +44,8 @@ from scaler.process import judge_freshness, learn_process
 BACKOFF_MINUTES = (2, 5, 15)
 """After the first, second, and every later failed creation in a row."""
 POLLS_STAND_FOR = timedelta(minutes=30)
-ABSENCE_IS_BELIEVED_AFTER = timedelta(minutes=5)
-"""A list may be stale, and the next one too: so long a machine is remembered that no list has."""
+LISTS_MAY_BE_OLD_FOR = timedelta(minutes=5)
+"""One may be stale, and the next one too: so long no absence and no new address is believed."""
 _ASKED_BEFORE_CREATED = timedelta(minutes=2)
 """Clocks of ARM and ours may differ: a VM may seem created this long before we asked for it."""
 _MADE_WITHIN = timedelta(minutes=3)
@@ -181,8 +181,8 @@ def _first_sight(
 
 def _may_be_of_another_write(instance: Instance, intent: CreateIntent) -> bool:
     """A write with no answer may not have been made; and what ours made may be gone, unseen, by then."""
-    made_after = instance.time_created - intent.asked_at if instance.time_created else timedelta(0)
-    return intent.operation is None or made_after > _MADE_WITHIN
+    created = instance.time_created
+    return intent.operation is None or created is None or created - intent.asked_at > _MADE_WITHIN
 
 
 def _doubted(
@@ -218,7 +218,7 @@ def _announce(memory: BridgeMemory, log: Log) -> None:
 def _leave(memory: BridgeMemory, now: datetime, log: Log) -> BridgeMemory:
     if memory.phase is Phase.DELETING:
         log.say(EventKind.GONE, memory, "ARM no longer lists it")
-    elif memory.unlisted_since is None or now - memory.unlisted_since < ABSENCE_IS_BELIEVED_AFTER:
+    elif memory.unlisted_since is None or now - memory.unlisted_since < LISTS_MAY_BE_OLD_FOR:
         return changed(memory, unlisted_since=memory.unlisted_since or now)
     else:
         log.say(EventKind.VANISHED, memory, f"was {memory.phase} and is no longer listed: not our doing")

@@ -240,6 +240,15 @@ def test_what_was_made_long_after_our_write_may_be_a_persons(made_after: timedel
     assert (found.asked_by, found.may_be_anothers) == ("i1", doubted)
 
 
+def test_what_was_made_nobody_knows_when_may_be_a_persons() -> None:
+    """Unknown is not "at once"."""
+    shard = Shard().remember(memory("a"))
+    shard.intents = (intent(1, asked_at=NOW, operation="https://arm/op/1", capacity=2),)
+    shard.tick({A: poll(), instance("b", time_created=None): silent()}, after=MINUTE, capacity=2)
+    found = shard.memories["vm-b"]
+    assert (found.asked_by, found.may_be_anothers) == ("i1", True)
+
+
 def test_a_machine_that_came_before_ours_was_asked_for_raises_no_doubt() -> None:
     """Nor does one raise it of a bridge that was ready."""
     shard = Shard().remember(memory("a", asked_by="i0", asked_at=NOW))
